@@ -1,0 +1,18 @@
+//! PID 1 and the supervisor of a Masthead node: one binary, two roles.
+//!
+//! See `ARCHITECTURE.md` for the map. `pid1` and `link` are synchronous and allocate nothing in
+//! their loop; everything else belongs to the supervisor.
+
+pub mod console;
+pub mod disk;
+pub mod identity;
+pub mod link;
+pub mod management;
+pub mod network;
+pub mod node;
+pub mod output;
+pub mod pid1;
+pub mod process;
+pub mod seed_source;
+pub mod services;
+pub mod supervisor;
