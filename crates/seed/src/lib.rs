@@ -1,1 +1,25 @@
+//! The seed of a cluster: one short TOML file that serves all of its masters.
+//!
+//! [`Seed::parse`] reads and validates it, reporting every fault at once; [`Seed::find_self`] tells a
+//! machine which master it is. The common part of the file is already merged into each [`Master`].
+//! Pure: no file, clock or network in it. `docs/seed.md` is the operator's reference.
 #![forbid(unsafe_code)]
+
+mod disk;
+mod encoded;
+mod hash;
+mod machine;
+mod model;
+mod parse;
+mod secret;
+
+pub use disk::{DiskKind, DiskMatch, DiskSelector};
+pub use encoded::{EncodedError, OperatorKey};
+pub use hash::Hash;
+pub use ipnet::IpNet;
+pub use machine::{MacAddress, Machine, NotFound};
+pub use masthead_diagnostics::Report;
+pub use model::{
+    Component, Endpoint, Files, Kubernetes, Master, Network, Seed, Selector, SubjectName,
+};
+pub use secret::{Secret, SecretError};
