@@ -1,1 +1,38 @@
+//! What the management API and `mastctl` exchange, and the stable reason codes.
+//!
+//! Every message is JSON and carries a `format` number ([`FORMAT`]). A reader tolerates unknown
+//! fields and unknown enumeration values (they survive as `Other`), so that an old `mastctl` can
+//! show a newer node and the reverse. A field is only ever added; a changed meaning is a new
+//! [`FORMAT`].
+//!
+//! - [`routes`]: the paths of version 1, and its limits;
+//! - [`status`]: what a node says about itself;
+//! - [`reason`]: why something waits or is degraded, as code, cause and remedy;
+//! - [`login`], [`kubeconfig`], [`power`]: the requests and their answers;
+//! - [`error`]: what every refused or failed request answers.
+
 #![forbid(unsafe_code)]
+
+mod open_enum;
+
+pub mod error;
+pub mod kubeconfig;
+pub mod login;
+pub mod power;
+pub mod reason;
+pub mod routes;
+pub mod status;
+pub mod timestamp;
+
+pub use error::{ApiError, ErrorCode};
+pub use reason::{Reason, ReasonCode};
+pub use status::Status;
+pub use timestamp::Timestamp;
+
+/// The format number of every message in this crate.
+pub const FORMAT: u32 = 1;
+
+/// For `#[serde(default)]`: a message without a format number is of the first format.
+pub(crate) fn first_format() -> u32 {
+    1
+}

@@ -1,0 +1,280 @@
+//! Why something waits or is degraded: a stable code for programs, a cause and a remedy for
+//! people.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::open_enum::open_enum;
+
+open_enum! {
+    /// A stable code. Once released, its meaning never changes; see `docs/api.md`.
+    pub enum ReasonCode {
+        /// No source holds a seed.
+        SeedMissing = "seed-missing",
+        /// A seed was found and refused.
+        SeedInvalid = "seed-invalid",
+        /// The seed's masters do not name this machine.
+        SeedNoMatch = "seed-no-match",
+        /// The seed asks for something that this release cannot do.
+        SeedUnsupported = "seed-unsupported",
+        /// The seed in use differs in what cannot be changed after founding.
+        SeedChanged = "seed-changed",
+        /// No interface has the MAC address of the seed.
+        NetworkInterfaceMissing = "network-interface-missing",
+        /// The interface has no carrier.
+        NetworkNoCarrier = "network-no-carrier",
+        /// The kernel refused an address, a route or a link setting.
+        NetworkSetupFailed = "network-setup-failed",
+        /// No disk matches the seed.
+        DiskMissing = "disk-missing",
+        /// Several disks match the seed.
+        DiskAmbiguous = "disk-ambiguous",
+        /// The matching disk holds something that is not ours.
+        DiskForeign = "disk-foreign",
+        /// The matching disk cannot be read.
+        DiskUnreadable = "disk-unreadable",
+        /// The matching disk is too small.
+        DiskTooSmall = "disk-too-small",
+        /// Partitioning, checking or mounting failed.
+        DiskSetupFailed = "disk-setup-failed",
+        /// The disk is being partitioned, checked or formatted.
+        DiskPreparing = "disk-preparing",
+        /// The disk was there and is gone, or fails.
+        DiskLost = "disk-lost",
+        /// The kernel made the file system read-only.
+        DiskReadOnly = "disk-read-only",
+        /// The file system is full.
+        DiskFull = "disk-full",
+        /// The node keeps everything in memory, as the seed says.
+        DiskInMemory = "disk-in-memory",
+        /// Identity or authorities on STATE are damaged.
+        IdentityDamaged = "identity-damaged",
+        /// etcd ran here before, and its data is gone or foreign.
+        EtcdAmnesiac = "etcd-amnesiac",
+        /// A service waits until another one is ready.
+        ServiceDependency = "service-dependency",
+        /// A service was started and is not ready yet.
+        ServiceStarting = "service-starting",
+        /// A service was ready and is no longer.
+        ServiceUnready = "service-unready",
+        /// A service ended and starts again after a pause.
+        ServiceBackingOff = "service-backing-off",
+        /// A service keeps dying.
+        ServiceCrashLooping = "service-crash-looping",
+        /// A service cannot be started at all.
+        ServiceStartFailed = "service-start-failed",
+        /// A service's output is not copied to disk.
+        OutputNotStored = "output-not-stored",
+        /// The clock is not synchronised.
+        ClockUnsynchronised = "clock-unsynchronised",
+        /// A certificate expires soon or has expired.
+        CertificateExpiring = "certificate-expiring",
+        /// The kernel lacks a control group controller.
+        ControllerMissing = "controller-missing",
+        /// The kernel refused a setting.
+        KernelSettingRefused = "kernel-setting-refused",
+        /// A kernel module could not be loaded.
+        KernelModuleFailed = "kernel-module-failed",
+        /// The supervisor died and was started again.
+        SupervisorRestarted = "supervisor-restarted",
+        /// The node is stopping.
+        ShuttingDown = "shutting-down",
+    }
+}
+
+impl ReasonCode {
+    /// The cause in general: one sentence, for people. Empty for a code of a newer release.
+    pub fn cause(&self) -> &'static str {
+        self.texts().0
+    }
+
+    /// What unblocks it in general. Empty for a code of a newer release.
+    pub fn remedy(&self) -> &'static str {
+        self.texts().1
+    }
+
+    fn texts(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::SeedMissing => (
+                "No source holds a seed.",
+                "Hand in a seed: a volume labelled MASTHEAD or CIDATA, QEMU fw_cfg opt/masthead/seed, or masthead.seed= on the kernel command line. The node looks again by itself.",
+            ),
+            Self::SeedInvalid => (
+                "A seed was found and is wrong.",
+                "Correct it as the messages say (`mastctl seed check FILE` gives the same ones) and hand it in again. No disk was touched.",
+            ),
+            Self::SeedNoMatch => (
+                "No master of the seed has a MAC address or serial number of this machine.",
+                "Add this machine to [masters] with one of the MAC addresses or the serial number shown here.",
+            ),
+            Self::SeedUnsupported => (
+                "The seed asks for something that this release cannot do.",
+                "Remove it from the seed, or boot a release that can.",
+            ),
+            Self::SeedChanged => (
+                "The seed differs from the one that this cluster was founded with in something that cannot change afterwards.",
+                "Put the old value back into the seed, or found a new cluster on blank disks.",
+            ),
+            Self::NetworkInterfaceMissing => (
+                "No network interface has the MAC address that the seed names.",
+                "Check the network card and its driver, or correct the address in the seed.",
+            ),
+            Self::NetworkNoCarrier => (
+                "The network interface has no carrier.",
+                "Check the cable and the switch port.",
+            ),
+            Self::NetworkSetupFailed => (
+                "The kernel refused a link, an address or a route.",
+                "Compare `network` and `address` in the seed with the network: the gateway must be inside the prefix.",
+            ),
+            Self::DiskMissing => (
+                "No disk matches the seed.",
+                "Attach a disk that matches `disk`, or change `disk` to match one of the candidates shown.",
+            ),
+            Self::DiskAmbiguous => (
+                "Several blank disks match the seed, and a node chooses none by itself.",
+                "Name one by its serial number: `disk = { serial = \"…\" }`.",
+            ),
+            Self::DiskForeign => (
+                "The disk holds data that is not Masthead's.",
+                "Choose another disk, or erase this one with `wipe = \"SERIAL\"` in the seed, which works once.",
+            ),
+            Self::DiskUnreadable => (
+                "The disk cannot be read, so it is not known to be blank.",
+                "Check cable and disk, replace it if it fails. An unreadable disk is never written.",
+            ),
+            Self::DiskTooSmall => (
+                "The disk is smaller than the layout needs.",
+                "Use a larger disk.",
+            ),
+            Self::DiskSetupFailed => (
+                "Partitioning, checking, making or mounting a file system failed.",
+                "Read the message; if the disk fails, replace it. The node tries again.",
+            ),
+            Self::DiskPreparing => (
+                "The disk is being partitioned, checked or formatted.",
+                "Wait: this ends by itself.",
+            ),
+            Self::DiskLost => (
+                "A disk that was in use is gone or fails.",
+                "Check cable and disk. The operating system and its API go on from memory; reboot when the disk is back or replaced.",
+            ),
+            Self::DiskReadOnly => (
+                "The kernel made the file system read-only after an error.",
+                "Look for input/output errors in the kernel's log, then reboot (the file system is checked at boot) or replace the disk.",
+            ),
+            Self::DiskFull => (
+                "The file system is full.",
+                "Find out what grows (`mastctl status` shows the use of each file system); use a larger disk.",
+            ),
+            Self::DiskInMemory => (
+                "The node keeps everything in memory, as its seed says: a reboot loses the cluster.",
+                "Give the seed a disk when the cluster shall outlive a reboot.",
+            ),
+            Self::IdentityDamaged => (
+                "Identity or authorities on STATE are damaged or incomplete.",
+                "Restore STATE from a backup, or wipe the disk and found or join anew.",
+            ),
+            Self::EtcdAmnesiac => (
+                "etcd ran on this node before, but its data is gone or belongs to another cluster. Starting it anew would lose acknowledged writes.",
+                "Restore ETCD from a snapshot, or replace this member.",
+            ),
+            Self::ServiceDependency => (
+                "The service waits until the services that it needs are ready.",
+                "Look at the services named here.",
+            ),
+            Self::ServiceStarting => (
+                "The service was started and is not ready yet.",
+                "Wait; if it lasts, read `mastctl logs SERVICE`.",
+            ),
+            Self::ServiceUnready => (
+                "The service was ready, and its readiness probe fails now.",
+                "Read the probe's detail and `mastctl logs SERVICE`. A failing liveness probe restarts it by itself.",
+            ),
+            Self::ServiceBackingOff => (
+                "The service ended and is started again after a pause.",
+                "Wait; read its last lines if it happens again.",
+            ),
+            Self::ServiceCrashLooping => (
+                "The service keeps ending soon after its start. It is still retried.",
+                "Read its last lines here or with `mastctl logs SERVICE`; extra flags in the seed are the usual cause.",
+            ),
+            Self::ServiceStartFailed => (
+                "The service cannot be started.",
+                "Read the message; it is retried.",
+            ),
+            Self::OutputNotStored => (
+                "Output of services is not copied to disk and only its end is kept in memory.",
+                "Look at the state of DATA.",
+            ),
+            Self::ClockUnsynchronised => (
+                "The clock is not synchronised with a time server; certificates may look expired or not yet valid.",
+                "Check `ntp` in the seed and the way to those servers.",
+            ),
+            Self::CertificateExpiring => (
+                "A certificate of the node expires soon or has expired.",
+                "Leaf certificates are renewed by themselves when the clock is right: check the clock, then reboot.",
+            ),
+            Self::ControllerMissing => (
+                "The kernel offers no such control group controller; limits of that kind are not enforced.",
+                "Nothing to do in a lab; on a machine use the kernel of the image.",
+            ),
+            Self::KernelSettingRefused => (
+                "The kernel refused a setting.",
+                "Nothing to do in a lab; on a machine use the kernel of the image.",
+            ),
+            Self::KernelModuleFailed => (
+                "A kernel module could not be loaded.",
+                "Check that the image holds it (`imagebuild inspect`) and that the hardware works.",
+            ),
+            Self::SupervisorRestarted => (
+                "The supervisor died and was started again; services were not touched.",
+                "Report it with the output of `mastctl status --output json`.",
+            ),
+            Self::ShuttingDown => (
+                "The node stops its services to reboot or to power off.",
+                "Wait.",
+            ),
+            Self::Other(_) => ("", ""),
+        }
+    }
+}
+
+/// Why something waits or is degraded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// For programs.
+    pub code: ReasonCode,
+    /// What happened, as precisely as the node knows.
+    pub cause: String,
+    /// What to do.
+    #[serde(default)]
+    pub remedy: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Reason {
+    /// A reason with the code's own texts.
+    pub fn new(code: ReasonCode, since: Timestamp) -> Self {
+        let (cause, remedy) = code.texts();
+        Self {
+            cause: cause.to_owned(),
+            remedy: remedy.to_owned(),
+            code,
+            since,
+        }
+    }
+
+    /// The same with a cause that names what is concerned.
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = cause.into();
+        self
+    }
+
+    /// The same with a more precise remedy.
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+}

@@ -1,0 +1,40 @@
+//! Paths and limits of version 1 of the management API.
+
+/// The management API's TCP port (mutual TLS 1.3).
+pub const PORT: u16 = 9440;
+
+/// The TCP port of `/metrics` (plain HTTP).
+pub const METRICS_PORT: u16 = 9441;
+
+/// `GET`: a [`Status`](crate::Status).
+pub const STATUS: &str = "/v1/status";
+
+/// `GET` `/v1/logs/SERVICE?follow=true&lines=N`: the service's output as bytes, chunked.
+pub const LOGS: &str = "/v1/logs/";
+
+/// `POST` a [`KubeconfigRequest`](crate::kubeconfig::KubeconfigRequest).
+pub const KUBECONFIG: &str = "/v1/kubeconfig";
+
+/// `POST` a [`PowerRequest`](crate::power::PowerRequest): an orderly reboot.
+pub const REBOOT: &str = "/v1/reboot";
+
+/// `POST` a [`PowerRequest`](crate::power::PowerRequest): an orderly power-off.
+pub const POWEROFF: &str = "/v1/poweroff";
+
+/// `POST` a [`ChallengeRequest`](crate::login::ChallengeRequest); needs no client certificate.
+pub const LOGIN_CHALLENGE: &str = "/v1/login/challenge";
+
+/// `POST` a [`LoginRequest`](crate::login::LoginRequest); needs no client certificate.
+pub const LOGIN: &str = "/v1/login";
+
+/// `GET` on [`METRICS_PORT`]: Prometheus text.
+pub const METRICS: &str = "/metrics";
+
+/// Lines of a log when the request does not say.
+pub const DEFAULT_LOG_LINES: usize = 100;
+
+/// At most this many past lines of a log in one answer.
+pub const MAX_LOG_LINES: usize = 10_000;
+
+/// The longest request body, in bytes.
+pub const MAX_BODY: usize = 16 * 1024;
