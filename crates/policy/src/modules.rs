@@ -1,0 +1,48 @@
+//! `modules.toml`: the kernel modules that are loaded by name; the devices' own are found by
+//! modalias.
+
+use serde::Deserialize;
+
+use crate::{TableError, parse, table};
+
+/// The table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modules {
+    /// What the initramfs loads before it can mount the root; imagebuild puts these, and what
+    /// they depend on, under `/modules`.
+    pub initramfs: Vec<String>,
+    /// Lists in the order in which PID 1 loads them once the root is mounted.
+    #[serde(rename = "list")]
+    pub lists: Vec<ModuleList>,
+    /// Modules that are never loaded, whatever device asks for them.
+    pub refused: Vec<String>,
+}
+
+/// Modules with one purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleList {
+    /// A word for the log.
+    pub name: String,
+    /// What they are for.
+    pub why: String,
+    /// Their names, with underscores. One that is built in counts as loaded; one that the
+    /// kernel lacks is reported.
+    pub modules: Vec<String>,
+    /// Whether the image's build fails when a module is neither built in nor packaged.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+impl Modules {
+    /// The table of this image.
+    pub fn embedded() -> Result<Self, TableError> {
+        parse("modules.toml", table!("modules.toml"))
+    }
+
+    /// Every module that is loaded by name after the initramfs, in order.
+    pub fn listed(&self) -> impl Iterator<Item = &str> {
+        self.lists.iter().flat_map(|list| list.modules.iter().map(String::as_str))
+    }
+}

@@ -1,0 +1,1 @@
+//! Comparing the tables with what a running node has.
