@@ -1,3 +1,5 @@
+use rustix::net::SendFlags;
+
 use super::*;
 
 const PROCESS: ProcessKey = ProcessKey {
