@@ -1,1 +1,3 @@
+//! `lab`: clusters of Masthead on one machine.
+
 fn main() {}

@@ -1,0 +1,19 @@
+//! Test clusters of Masthead: the same `init` binary in QEMU machines or in namespaces.
+//!
+//! A [`cluster::Cluster`] is made from a [`plan::ClusterPlan`] and runs on a
+//! [`provider::Provider`], which knows one way to have a node: switch it on, cut its power, take
+//! its link or its disk away. `lab` (the program) and the cluster tests drive both providers
+//! through that one interface and cannot tell them apart, except where a node kind has no means
+//! for something and says so ([`error::Error::Unsupported`]).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`plan`] | names, addresses, disks, the seed's text: all that follows from a few numbers |
+//! | [`provider`] | the interface between a cluster and the way its nodes are run |
+//! | [`patience`] | the measured speed of this machine; waiting for a condition |
+//! | [`error`] | what can go wrong |
+
+pub mod error;
+pub mod patience;
+pub mod plan;
+pub mod provider;

@@ -1,0 +1,245 @@
+//! What a cluster is made of: all that follows from a few numbers.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The wire's network: the lab is its gateway.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 1);
+/// The cluster's endpoint (its virtual address when it has several masters).
+pub const ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 10);
+/// Length of the wire's network prefix, in bits.
+pub const PREFIX: u8 = 24;
+/// Port of kube-apiserver.
+pub const KUBERNETES_PORT: u16 = 6443;
+/// Port of the management API.
+pub const MANAGEMENT_PORT: u16 = 9440;
+/// More than nine masters would need other addresses, and no etcd wants them.
+pub const MAXIMUM_MASTERS: u8 = 9;
+
+/// What a user decides about a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterPlan {
+    /// The cluster's name, in its seed.
+    pub name: String,
+    /// How many masters: m1…mN.
+    pub masters: u8,
+    /// Memory of one node, in MiB. Namespaces share the host's and ignore it.
+    pub memory_mib: u32,
+    /// Where everything of this cluster is kept: the lab's `.lab`, or a test's own.
+    pub directory: PathBuf,
+    /// The built image: what `imagebuild` writes (`root.erofs`, `vmlinuz`, `initrd`, …).
+    pub image: PathBuf,
+    /// A folder whose files replace those of the same path in the node's root, for positive
+    /// controls that need a broken program. Only namespaces can do that.
+    pub root_changes: Option<PathBuf>,
+    /// Lines that are appended to the seed, such as `[kubernetes.flags]` tables.
+    pub seed_extra: String,
+}
+
+impl ClusterPlan {
+    /// The usual cluster of `masters` masters, kept in `directory`, of the image in `image`.
+    pub fn new(masters: u8, directory: impl Into<PathBuf>, image: impl Into<PathBuf>) -> Self {
+        Self {
+            name: "lab".to_owned(),
+            masters,
+            memory_mib: 2048,
+            directory: directory.into(),
+            image: image.into(),
+            root_changes: None,
+            seed_extra: String::new(),
+        }
+    }
+
+    /// The nodes of the cluster.
+    pub fn nodes(&self) -> Vec<NodePlan> {
+        (1..=self.masters)
+            .map(|number| {
+                let name = format!("m{number}");
+                NodePlan {
+                    number,
+                    directory: self.directory.join(&name),
+                    image: self.image.clone(),
+                    root_changes: self.root_changes.clone(),
+                    memory_mib: self.memory_mib,
+                    disks: DiskRole::ALL
+                        .map(|role| (role, role.usual_size_mib()))
+                        .into(),
+                    name,
+                }
+            })
+            .collect()
+    }
+
+    /// The text of the seed that makes this cluster.
+    ///
+    /// `secret` is the founding secret (`mh1-…`), `admins` are operators' public keys (`mk1-…`).
+    pub fn seed(&self, secret: &str, admins: &[String]) -> String {
+        let masters: String = self
+            .nodes()
+            .iter()
+            .map(|node| {
+                format!(
+                    "{} = {{ mac = \"{}\", address = \"{}\" }}\n",
+                    node.name,
+                    node.mac(),
+                    node.address()
+                )
+            })
+            .collect();
+        let admins: Vec<String> = admins.iter().map(|key| format!("\"{key}\"")).collect();
+        format!(
+            "version  = 1\n\
+             cluster  = \"{}\"\n\
+             secret   = \"{secret}\"\n\
+             admins   = [{}]\n\
+             endpoint = \"{ENDPOINT}\"\n\
+             network  = {{ prefix = {PREFIX}, gateway = \"{GATEWAY}\" }}\n\
+             disk     = {{ type = \"virtio\" }}\n\
+             [masters]\n\
+             {masters}\
+             {}",
+            self.name,
+            admins.join(", "),
+            self.seed_extra
+        )
+    }
+}
+
+/// One node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// 1 for m1.
+    pub number: u8,
+    /// `m1`, …
+    pub name: String,
+    /// The node's own folder: its disks, console and sockets.
+    pub directory: PathBuf,
+    /// See [`ClusterPlan::image`].
+    pub image: PathBuf,
+    /// See [`ClusterPlan::root_changes`].
+    pub root_changes: Option<PathBuf>,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The disks by role with their sizes in MiB. A VM has one disk of their sum, or more.
+    pub disks: Vec<(DiskRole, u32)>,
+}
+
+impl NodePlan {
+    /// The node's MAC address, by which it finds itself in the seed.
+    pub fn mac(&self) -> Mac {
+        Mac([0x52, 0x54, 0x00, 0x10, 0x00, 0x10 + self.number])
+    }
+
+    /// The node's address on the wire.
+    pub fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 20, 0, 10 + self.number)
+    }
+
+    /// Where its kube-apiserver listens.
+    pub fn kubernetes(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(), KUBERNETES_PORT)
+    }
+
+    /// Where its management API listens.
+    pub fn management(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(), MANAGEMENT_PORT)
+    }
+
+    /// The file that its console is appended to.
+    pub fn console(&self) -> PathBuf {
+        self.directory.join("console.log")
+    }
+}
+
+/// A MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f] = self.0;
+        write!(formatter, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}
+
+/// What a disk, or a partition of a VM's disk, is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskRole {
+    /// Seed, identity, PKI.
+    State,
+    /// etcd's data, alone.
+    Etcd,
+    /// Audit log, service logs, snapshots.
+    Data,
+}
+
+impl DiskRole {
+    /// All roles.
+    pub const ALL: [Self; 3] = [Self::State, Self::Etcd, Self::Data];
+
+    /// As it is written on the command line and in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Etcd => "etcd",
+            Self::Data => "data",
+        }
+    }
+
+    /// Where the node mounts it.
+    pub fn mount_point(self) -> &'static str {
+        match self {
+            Self::State => "/state",
+            Self::Etcd => "/etcd",
+            Self::Data => "/data",
+        }
+    }
+
+    /// Label of the file system.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::State => "STATE",
+            Self::Etcd => "ETCD",
+            Self::Data => "DATA",
+        }
+    }
+
+    /// Size in MiB. The image files are sparse: what is not written costs nothing.
+    pub fn usual_size_mib(self) -> u32 {
+        match self {
+            Self::State => 256,
+            Self::Etcd => 4096,
+            Self::Data => 4096,
+        }
+    }
+}
+
+impl fmt::Display for DiskRole {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for DiskRole {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name() == text)
+            .ok_or_else(|| {
+                Error::Refused(format!(
+                    "`{text}` is no disk: write `state`, `etcd` or `data`"
+                ))
+            })
+    }
+}
