@@ -1,0 +1,261 @@
+//! Reading and writing the partition table (GPT, UEFI specification chapter 5).
+//!
+//! A table is written in two steps around the making of the file systems: first with every partition
+//! marked *in preparation*, and when all of them are made, without the mark. A disk whose table
+//! carries the mark holds nothing of worth, and preparing it starts over. Each step writes the
+//! backup copy, waits for the disk, and then writes the primary one; a reader takes the first copy
+//! whose checksums hold. So a power cut at any instant leaves a table that can be read.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use gptman::{GPT, GPTHeader, GPTPartitionEntry};
+use thiserror::Error;
+
+use crate::layout::Role;
+
+/// Type-specific attribute bit (48–63 are free for the type's owner) that marks a partition in
+/// preparation.
+const IN_PREPARATION: u64 = 1 << 48;
+
+/// A disk, or a buffer that stands for one in a test.
+pub trait Storage: Read + Write + Seek {
+    /// Returns when everything written is on stable storage.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// One partition of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// What it is for.
+    pub role: Role,
+    /// Its own GUID, in the byte order it has on the disk.
+    pub guid: [u8; 16],
+    /// First sector.
+    pub first_sector: u64,
+    /// Last sector, inclusive.
+    pub last_sector: u64,
+}
+
+impl Partition {
+    /// Its size in bytes.
+    pub fn bytes(&self, sector_bytes: u64) -> u64 {
+        (self.last_sector - self.first_sector + 1) * sector_bytes
+    }
+}
+
+/// A partition table of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Bytes a sector: 512 or 4096.
+    pub sector_bytes: u64,
+    /// The disk's GUID, in the byte order it has on the disk.
+    pub disk_guid: [u8; 16],
+    /// In the order on the disk; partition N of the kernel is index N - 1.
+    pub partitions: Vec<Partition>,
+    /// Whether the file systems were all made. Nothing on a disk that is not prepared is of worth.
+    pub prepared: bool,
+}
+
+/// Why a table was not read or written.
+#[derive(Debug, Error)]
+pub enum TableError {
+    /// The disk did not do what it was asked.
+    #[error("the disk could not be read or written")]
+    Io(#[from] io::Error),
+    /// The table library refused.
+    #[error("the partition table could not be encoded")]
+    Encode(#[from] gptman::Error),
+}
+
+/// What reading a table found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No GPT header at either end.
+    None,
+    /// One or two headers, none with right checksums.
+    Damaged,
+    /// A GPT with partitions that are not ours: their names.
+    Foreign(Vec<String>),
+    /// Ours.
+    Ours(Table),
+}
+
+impl Table {
+    /// The partition of a role, if this disk has it.
+    pub fn partition(&self, role: Role) -> Option<&Partition> {
+        self.partitions
+            .iter()
+            .find(|partition| partition.role == role)
+    }
+
+    /// The kernel's number of a role's partition, from 1.
+    pub fn number(&self, role: Role) -> Option<u32> {
+        let index = self
+            .partitions
+            .iter()
+            .position(|partition| partition.role == role)?;
+        u32::try_from(index + 1).ok()
+    }
+
+    /// Writes both copies and the protective MBR, and waits for the disk.
+    pub fn write<S: Storage>(&self, storage: &mut S) -> Result<(), TableError> {
+        let fresh = GPT::new_from(storage, self.sector_bytes, self.disk_guid)?;
+        let mut entries = vec![
+            GPTPartitionEntry::empty();
+            usize::try_from(fresh.header.number_of_partition_entries)
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?
+        ];
+        for (entry, partition) in entries.iter_mut().zip(&self.partitions) {
+            *entry = GPTPartitionEntry {
+                partition_type_guid: partition.role.type_guid(),
+                unique_partition_guid: partition.guid,
+                starting_lba: partition.first_sector,
+                ending_lba: partition.last_sector,
+                attribute_bits: if self.prepared { 0 } else { IN_PREPARATION },
+                partition_name: partition.role.label().into(),
+            };
+        }
+        let mut primary = fresh.header;
+        let mut backup = primary.clone();
+        backup.primary_lba = primary.backup_lba;
+        backup.backup_lba = primary.primary_lba;
+        backup.partition_entry_lba = primary.last_usable_lba + 1;
+        backup.write_into(storage, self.sector_bytes, &entries)?;
+        storage.sync()?;
+        GPT::write_protective_mbr_into(storage, self.sector_bytes)?;
+        primary.write_into(storage, self.sector_bytes, &entries)?;
+        storage.sync()?;
+        Ok(())
+    }
+
+    /// Reads the table of a disk, whichever copy is whole. Both sector sizes are tried, since an
+    /// image may have been moved between disks.
+    pub fn read<R: Read + Seek + ?Sized>(reader: &mut R) -> Result<Found, TableError> {
+        let bytes = reader.seek(SeekFrom::End(0))?;
+        let mut damaged = false;
+        for sector_bytes in [512, 4096] {
+            if bytes < 8 * sector_bytes {
+                continue;
+            }
+            for header_sector in [1, bytes / sector_bytes - 1] {
+                match read_copy(reader, sector_bytes, header_sector)? {
+                    Copy::Absent => {}
+                    Copy::Damaged => damaged = true,
+                    Copy::Whole(header, entries) => {
+                        return Ok(interpret(sector_bytes, &header, &entries));
+                    }
+                }
+            }
+        }
+        Ok(if damaged { Found::Damaged } else { Found::None })
+    }
+}
+
+enum Copy {
+    Absent,
+    Damaged,
+    Whole(Box<GPTHeader>, Vec<GPTPartitionEntry>),
+}
+
+/// More entries than any tool makes; a damaged header must not have us allocate by its word.
+const MOST_ENTRIES: u32 = 1024;
+
+fn read_copy<R: Read + Seek + ?Sized>(
+    reader: &mut R,
+    sector_bytes: u64,
+    header_sector: u64,
+) -> Result<Copy, TableError> {
+    let mut sector = [0_u8; 512];
+    reader.seek(SeekFrom::Start(header_sector * sector_bytes))?;
+    reader.read_exact(&mut sector)?;
+    if !sector.starts_with(b"EFI PART") {
+        return Ok(Copy::Absent);
+    }
+    let Ok(header) = GPTHeader::read_from(&mut io::Cursor::new(&sector[..])) else {
+        return Ok(Copy::Damaged);
+    };
+    if header.primary_lba != header_sector
+        || header.size_of_partition_entry != 128
+        || header.number_of_partition_entries > MOST_ENTRIES
+    {
+        return Ok(Copy::Damaged);
+    }
+    let Some(start) = header.partition_entry_lba.checked_mul(sector_bytes) else {
+        return Ok(Copy::Damaged);
+    };
+    let mut array = vec![0_u8; header.number_of_partition_entries as usize * 128];
+    reader.seek(SeekFrom::Start(start))?;
+    if let Err(error) = reader.read_exact(&mut array) {
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof => Ok(Copy::Damaged),
+            _ => Err(error.into()),
+        };
+    }
+    let entries: Result<Vec<_>, _> = array
+        .chunks_exact(128)
+        .map(|mut entry| GPTPartitionEntry::read_from(&mut entry))
+        .collect();
+    Ok(match entries {
+        Ok(entries)
+            if header.generate_partition_entry_array_crc32(&entries)
+                == header.partition_entry_array_crc32 =>
+        {
+            Copy::Whole(Box::new(header), entries)
+        }
+        _ => Copy::Damaged,
+    })
+}
+
+/// Ours is a table in which every partition has a type of ours, at least one of them a type that
+/// nobody else uses, none of them twice, none overlapping.
+fn interpret(sector_bytes: u64, header: &GPTHeader, entries: &[GPTPartitionEntry]) -> Found {
+    let used: Vec<_> = entries.iter().filter(|entry| entry.is_used()).collect();
+    let mut partitions = Vec::new();
+    let mut next_free = header.first_usable_lba;
+    for entry in &used {
+        let Some(role) = Role::from_type_guid(entry.partition_type_guid) else {
+            break;
+        };
+        if entry.starting_lba < next_free
+            || entry.ending_lba < entry.starting_lba
+            || entry.ending_lba > header.last_usable_lba
+            || partitions
+                .iter()
+                .any(|earlier: &Partition| earlier.role >= role)
+        {
+            break;
+        }
+        next_free = entry.ending_lba + 1;
+        partitions.push(Partition {
+            role,
+            guid: entry.unique_partition_guid,
+            first_sector: entry.starting_lba,
+            last_sector: entry.ending_lba,
+        });
+    }
+    let ours = partitions.len() == used.len()
+        && partitions
+            .iter()
+            .any(|partition| partition.role.has_file_system());
+    if ours {
+        let prepared = used
+            .iter()
+            .all(|entry| entry.attribute_bits & IN_PREPARATION == 0);
+        Found::Ours(Table {
+            sector_bytes,
+            disk_guid: header.disk_guid,
+            partitions,
+            prepared,
+        })
+    } else {
+        Found::Foreign(
+            used.iter()
+                .map(|entry| entry.partition_name.as_str().to_owned())
+                .collect(),
+        )
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
