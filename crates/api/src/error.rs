@@ -13,7 +13,7 @@ open_enum! {
         BadRequest = "bad-request",
         /// The route needs an operator's certificate (401).
         CertificateRequired = "certificate-required",
-        /// The proof of a login is wrong, or its key is not in the seed (403).
+        /// The proof of a login is wrong, its nonce is used up, or its key is not in the seed (403).
         LoginRefused = "login-refused",
         /// The certificate's role may not do this (403).
         Forbidden = "forbidden",
