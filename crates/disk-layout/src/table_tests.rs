@@ -69,20 +69,27 @@ impl Seek for Memory {
 
 impl Storage for Memory {
     fn sync(&mut self) -> io::Result<()> {
-        // In order, each prefix; and out of order, each write but one.
+        // In order, each prefix; and out of order, all but any one or two of those that change anything.
         let mut prefix = self.stable.clone();
+        let mut changing = Vec::new();
         for (index, write) in self.pending.iter().enumerate() {
-            if write.1.iter().any(|byte| *byte != 0) {
+            let before = prefix.clone();
+            Memory::apply(&mut prefix, write);
+            if prefix != before {
+                changing.push(index);
+                self.crash_states.push(before);
+            }
+        }
+        for lost in &changing {
+            for also_lost in &changing {
                 let mut without = self.stable.clone();
-                for (other, kept) in self.pending.iter().enumerate() {
-                    if other != index {
+                for (index, kept) in self.pending.iter().enumerate() {
+                    if index != *lost && index != *also_lost {
                         Memory::apply(&mut without, kept);
                     }
                 }
                 self.crash_states.push(without);
-                self.crash_states.push(prefix.clone());
             }
-            Memory::apply(&mut prefix, write);
         }
         self.stable = prefix;
         self.pending.clear();
