@@ -16,6 +16,8 @@
 mod open_enum;
 
 pub mod error;
+pub mod fingerprint;
+pub mod hex;
 pub mod kubeconfig;
 pub mod login;
 pub mod power;
@@ -25,6 +27,7 @@ pub mod status;
 pub mod timestamp;
 
 pub use error::{ApiError, ErrorCode};
+pub use fingerprint::Fingerprint;
 pub use reason::{Reason, ReasonCode};
 pub use status::Status;
 pub use timestamp::Timestamp;

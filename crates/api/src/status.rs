@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::open_enum::open_enum;
-use crate::{Reason, Timestamp};
+use crate::{Fingerprint, Reason, Timestamp};
 
 /// A node's whole state, as `GET /v1/status` answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,9 +29,9 @@ pub struct Status {
     /// The services in order of their start.
     #[serde(default)]
     pub services: Vec<Service>,
-    /// Fingerprint of the operators' authority, `sha256:HEX`, for `mastctl login --fingerprint`.
+    /// Fingerprint of the operators' authority, for `mastctl login --fingerprint`.
     #[serde(default)]
-    pub api_fingerprint: Option<String>,
+    pub api_fingerprint: Option<Fingerprint>,
     /// Certificates of the node and when they expire.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
