@@ -3,13 +3,15 @@ use std::io::Cursor;
 use super::*;
 use crate::layout::{Holds, plan, smallest};
 
-/// A disk in memory that records its writes, and at a cut keeps those before the last sync and any
-/// chosen part of the later ones.
+const SECTOR: usize = 512;
+
+/// A disk in memory with a volatile cache, which records every state that a cut could leave: sectors
+/// are whole or not written, those since the last sync in any order.
 struct Memory {
     stable: Vec<u8>,
-    pending: Vec<(u64, Vec<u8>)>,
+    /// Sector number and contents, in the order of writing.
+    pending: Vec<(usize, [u8; SECTOR])>,
     position: u64,
-    /// Every state the stable storage could have had at a cut: (writes applied since a sync).
     crash_states: Vec<Vec<u8>>,
 }
 
@@ -24,31 +26,50 @@ impl Memory {
         }
     }
 
-    fn apply(image: &mut [u8], (at, data): &(u64, Vec<u8>)) {
-        let at = usize::try_from(*at).expect("fits");
-        image[at..at + data.len()].copy_from_slice(data);
+    fn apply(image: &mut [u8], (sector, data): &(usize, [u8; SECTOR])) {
+        image[sector * SECTOR..][..SECTOR].copy_from_slice(data);
+    }
+
+    fn sector(&self, number: usize) -> [u8; SECTOR] {
+        match self
+            .pending
+            .iter()
+            .rev()
+            .find(|(pending, _)| *pending == number)
+        {
+            Some((_, data)) => *data,
+            None => self.stable[number * SECTOR..][..SECTOR]
+                .try_into()
+                .expect("a sector"),
+        }
     }
 }
 
 impl Read for Memory {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut view = self.stable.clone();
-        for write in &self.pending {
-            Memory::apply(&mut view, write);
-        }
-        let mut cursor = Cursor::new(view);
-        cursor.set_position(self.position);
-        let read = cursor.read(buffer)?;
-        self.position += read as u64;
-        Ok(read)
+        let at = usize::try_from(self.position).expect("fits");
+        let Some(left) = self.stable.len().checked_sub(at).filter(|left| *left > 0) else {
+            return Ok(0);
+        };
+        let part = buffer.len().min(SECTOR - at % SECTOR).min(left);
+        buffer[..part].copy_from_slice(&self.sector(at / SECTOR)[at % SECTOR..][..part]);
+        self.position += part as u64;
+        Ok(part)
     }
 }
 
 impl Write for Memory {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.pending.push((self.position, data.to_vec()));
-        self.position += data.len() as u64;
-        Ok(data.len())
+        let at = usize::try_from(self.position).expect("fits");
+        let part = data.len().min(SECTOR - at % SECTOR);
+        let mut contents = self.sector(at / SECTOR);
+        contents[at % SECTOR..][..part].copy_from_slice(&data[..part]);
+        match self.pending.last_mut() {
+            Some((sector, last)) if *sector == at / SECTOR => *last = contents,
+            _ => self.pending.push((at / SECTOR, contents)),
+        }
+        self.position += part as u64;
+        Ok(part)
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
