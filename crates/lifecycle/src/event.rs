@@ -94,7 +94,8 @@ pub enum Event {
     },
     /// The leaf holds processes, none of which can be watched as the main one.
     LeafPopulated,
-    /// The leaf is empty.
+    /// The leaf is empty *now*: read in the same turn of the driver in which it is reported. An
+    /// older observation must not be reported, for a start may have happened since.
     LeafEmpty,
     /// Answer to [`Action::Start`]: it was executed.
     Started {

@@ -20,10 +20,16 @@
 
 #![forbid(unsafe_code)]
 
+mod back_off;
 mod event;
+mod group;
 mod policy;
+mod prober;
+mod service;
 mod story;
 
 pub use event::{Action, Answer, Event, Exit, GroupAction, GroupEvent, Note, Probe, Process};
+pub use group::{Group, GroupError};
 pub use policy::{BackOff, Forgiveness, Policy, ProbePolicy, ServiceName};
-pub use story::{LastExit, Phase, ProbeStory, Story, WaitingFor};
+pub use service::Service;
+pub use story::{EndedBy, LastExit, Phase, ProbeStory, Story, WaitingFor};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use masthead_machine::BootTime;
 
-use crate::{Answer, Exit, Process, ServiceName};
+use crate::prober::Prober;
+use crate::service::{Condition, State};
+use crate::{Answer, Exit, Process, Service, ServiceName};
 
 /// The state of one service for people: derived from its machine, never kept beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +22,7 @@ pub struct Story {
     pub process: Option<Process>,
     /// When that process was started.
     pub started: Option<BootTime>,
-    /// How often it was started again since this supervisor, or the one before it, began.
+    /// How often it was started again since this supervisor began.
     pub restarts: u64,
     /// Whether it keeps dying (and is still retried).
     pub crash_looping: bool,
@@ -94,6 +96,29 @@ pub struct LastExit {
     pub at: BootTime,
     /// How long it had run; unknown if it ended while no supervisor watched.
     pub ran_for: Option<Duration>,
+    /// Why the supervisor told it to end, if it did.
+    pub ended_by: Option<EndedBy>,
+}
+
+/// Why a service was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndedBy {
+    /// It was to be stopped.
+    Stop,
+    /// It was to be started again.
+    Restart,
+    /// Its liveness probe failed.
+    Liveness,
+}
+
+impl fmt::Display for EndedBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Stop => "stop requested",
+            Self::Restart => "restart requested",
+            Self::Liveness => "liveness probe failed",
+        })
+    }
 }
 
 /// The last answer to a probe.
@@ -116,45 +141,33 @@ pub enum WaitingFor {
     Services(Vec<ServiceName>),
     /// The kernel to execute it.
     Execution,
-    /// Its readiness probe to succeed; with the last answer.
+    /// Its readiness probe to succeed for the first time; with the last answer.
     Readiness(Option<String>),
+    /// Its readiness probe to succeed again; with the last answer.
+    ReadinessAgain(Option<String>),
     /// Its main process to end after TERM, until the given instant.
     Termination(BootTime),
     /// All processes in its leaf to end.
     EmptyLeaf,
     /// Its back-off to be over, at the given instant.
     BackOff(BootTime),
+    /// The same, of one that could not be started, for this reason.
+    StartRetry(BootTime, String),
     /// The same, of one that keeps dying.
     CrashLoop(BootTime),
 }
 
 impl WaitingFor {
-    /// A stable code, for programs and for the manual.
+    /// The stable reason code, as `masthead-api` lists them with their remedies.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Examination => "service-examination",
+            Self::Examination | Self::Execution | Self::Readiness(_) => "service-starting",
             Self::Services(_) => "service-dependency",
-            Self::Execution => "service-execution",
-            Self::Readiness(_) => "service-not-ready",
-            Self::Termination(_) => "service-terminating",
-            Self::EmptyLeaf => "service-leaf-populated",
-            Self::BackOff(_) => "service-back-off",
-            Self::CrashLoop(_) => "service-crash-loop",
-        }
-    }
-
-    /// What would unblock it, for people.
-    pub const fn remedy(&self) -> &'static str {
-        match self {
-            Self::Examination | Self::Execution | Self::Termination(_) | Self::BackOff(_) => {
-                "nothing is to be done: it goes on by itself"
-            }
-            Self::Services(_) => "look at the services that it waits for",
-            Self::Readiness(_) => "if it takes long, read the service's log",
-            Self::EmptyLeaf => "if it takes long, a disk may be stuck: look at the disk's state",
-            Self::CrashLoop(_) => {
-                "read the service's last lines; a wrong flag or file in the seed is likely"
-            }
+            Self::ReadinessAgain(_) => "service-unready",
+            Self::Termination(_) | Self::EmptyLeaf => "service-stopping",
+            Self::BackOff(_) => "service-backing-off",
+            Self::StartRetry(..) => "service-start-failed",
+            Self::CrashLoop(_) => "service-crash-looping",
         }
     }
 }
@@ -164,25 +177,92 @@ impl fmt::Display for WaitingFor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Examination => {
-                formatter.write_str("looking for running processes of the service")
+                formatter.write_str("looking for processes of it that run already")
             }
             Self::Services(names) => {
-                formatter.write_str("waiting until ready: ")?;
-                for (index, name) in names.iter().enumerate() {
-                    let comma = if index == 0 { "" } else { ", " };
-                    write!(formatter, "{comma}{name}")?;
-                }
-                Ok(())
+                let names: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
+                write!(
+                    formatter,
+                    "starts when these are ready: {}",
+                    names.join(", ")
+                )
             }
             Self::Execution => formatter.write_str("being executed"),
-            Self::Readiness(None) => formatter.write_str("not asked yet whether it is ready"),
-            Self::Readiness(Some(said)) => write!(formatter, "not ready: {said}"),
-            Self::Termination(until) => write!(formatter, "told to end, killed at {until}"),
-            Self::EmptyLeaf => formatter.write_str("waiting for its processes to be gone"),
-            Self::BackOff(until) => write!(formatter, "it ended; started again at {until}"),
-            Self::CrashLoop(until) => {
-                write!(formatter, "it keeps dying; started again at {until}")
+            Self::Readiness(None) | Self::ReadinessAgain(None) => {
+                formatter.write_str("did not answer yet whether it is ready")
             }
+            Self::Readiness(Some(said)) => write!(formatter, "not ready yet: {said}"),
+            Self::ReadinessAgain(Some(said)) => write!(formatter, "no longer ready: {said}"),
+            Self::Termination(_) => formatter.write_str("was told to end"),
+            Self::EmptyLeaf => formatter.write_str("its processes are not gone yet"),
+            Self::BackOff(_) => formatter.write_str("it ended and is started again after a pause"),
+            Self::StartRetry(_, error) => write!(formatter, "it cannot be started: {error}"),
+            Self::CrashLoop(_) => formatter.write_str("it keeps ending soon after its start"),
         }
+    }
+}
+
+impl Service {
+    /// What there is to tell.
+    pub fn story(&self) -> Story {
+        Story {
+            name: self.name.clone(),
+            phase: self.phase(),
+            since: self.since,
+            process: self.current.map(|current| current.process),
+            started: self.current.map(|current| current.started),
+            restarts: self.restarts,
+            crash_looping: self.deaths.crash_loop().is_some(),
+            last_exit: self.last_exit,
+            start_error: self.start_error.clone(),
+            readiness: self.readiness.as_ref().and_then(Prober::story).cloned(),
+            liveness: self.liveness.as_ref().and_then(Prober::story).cloned(),
+            waiting_for: self.waiting_for(),
+        }
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Examining { .. } => Phase::Examining,
+            State::Waiting => Phase::Waiting,
+            State::Starting { .. } => Phase::Starting,
+            State::Alive(Condition::Running) => Phase::Running,
+            State::Alive(Condition::Ready(_)) => Phase::Ready,
+            State::Alive(Condition::Unhealthy) => Phase::Unhealthy,
+            State::Terminating { .. } | State::Clearing { .. } | State::Reaping { .. } => {
+                Phase::Stopping
+            }
+            State::Killing { .. } => Phase::Killing,
+            State::BackingOff { .. } => Phase::BackingOff,
+            State::Stopped { .. } => Phase::Stopped,
+        }
+    }
+
+    fn waiting_for(&self) -> Option<WaitingFor> {
+        let complaint = || Some(self.readiness.as_ref()?.complaint()?.to_owned());
+        Some(match &self.state {
+            State::Examining { .. } => WaitingFor::Examination,
+            State::Waiting => WaitingFor::Services(self.awaited.clone()),
+            State::Starting { .. } => WaitingFor::Execution,
+            State::Alive(Condition::Running) => WaitingFor::Readiness(complaint()),
+            State::Alive(Condition::Ready(_)) | State::Stopped { abandoned: false } => return None,
+            State::Alive(Condition::Unhealthy) => WaitingFor::ReadinessAgain(complaint()),
+            State::Terminating { kill_at, .. } => WaitingFor::Termination(*kill_at),
+            State::Clearing { .. }
+            | State::Killing { .. }
+            | State::Reaping { .. }
+            | State::Stopped { abandoned: true } => WaitingFor::EmptyLeaf,
+            State::BackingOff { until } => {
+                let until = *until;
+                if self.deaths.crash_loop().is_some() {
+                    WaitingFor::CrashLoop(until)
+                } else if let Some(error) = &self.start_error {
+                    WaitingFor::StartRetry(until, error.clone())
+                } else {
+                    WaitingFor::BackOff(until)
+                }
+            }
+        })
     }
 }

@@ -1,0 +1,566 @@
+//! The life of one service.
+
+use std::time::Duration;
+
+use masthead_machine::{BootTime, Machine, Random};
+
+use crate::back_off::Deaths;
+use crate::prober::{Due, Prober, Verdict};
+use crate::story::EndedBy;
+use crate::{Action, Answer, Event, Exit, LastExit, Note, Policy, Probe, Process, ServiceName};
+
+/// The machine of one service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub(crate) name: ServiceName,
+    pub(crate) policy: Policy,
+    pub(crate) state: State,
+    pub(crate) since: BootTime,
+    /// Whether it is to run.
+    wanted: bool,
+    /// Those of `policy.after` that were never ready; nobody is waited for once it ran.
+    pub(crate) awaited: Vec<ServiceName>,
+    /// The main process, until its exit was reported.
+    pub(crate) current: Option<Current>,
+    pub(crate) readiness: Option<Prober>,
+    pub(crate) liveness: Option<Prober>,
+    pub(crate) deaths: Deaths,
+    /// The next start is not to happen before.
+    resume_at: BootTime,
+    /// Whether it ran since this supervisor began; what follows is a restart.
+    ran: bool,
+    pub(crate) restarts: u64,
+    pub(crate) last_exit: Option<LastExit>,
+    pub(crate) start_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Current {
+    pub(crate) process: Process,
+    pub(crate) started: BootTime,
+    ended_by: Option<EndedBy>,
+}
+
+/// Each state has a deadline, or is left by an event that is sure to come.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// Nobody knows yet what is in the leaf.
+    Examining { ask_at: BootTime },
+    /// The leaf is empty; others have to be ready first.
+    Waiting,
+    /// `Start` was asked for.
+    Starting { until: BootTime },
+    /// The main process runs and was not told to end.
+    Alive(Condition),
+    /// The main process was told to end.
+    Terminating { grace: Duration, kill_at: BootTime },
+    /// The main process is gone; the leaf may still be populated.
+    Clearing { kill_at: BootTime },
+    /// `KillGroup` was asked for, so many times.
+    Killing { attempts: u32, again_at: BootTime },
+    /// The leaf is empty; how the main process ended is still to be reported.
+    Reaping { until: BootTime },
+    /// The leaf is empty; it died and is started again later.
+    BackingOff { until: BootTime },
+    /// Not wanted, and the leaf is empty; or not, if it was given up.
+    Stopped { abandoned: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Was never ready.
+    Running,
+    /// Ready since then.
+    Ready(BootTime),
+    /// Was ready once.
+    Unhealthy,
+}
+
+impl Machine for Service {
+    type Event = Event;
+    type Action = Action;
+
+    fn step(&mut self, now: BootTime, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.handle(now, event, &mut actions);
+        self.pursue(now, &mut actions);
+        actions.extend(self.deadline().map(Action::WakeAt));
+        actions
+    }
+}
+
+impl Service {
+    /// A service of which nothing is known yet; it is wanted. Its first event is `Woken`.
+    pub fn new(name: ServiceName, policy: Policy, random: Random) -> Self {
+        Self {
+            state: State::Examining {
+                ask_at: BootTime::default(),
+            },
+            since: BootTime::default(),
+            wanted: true,
+            awaited: policy.after.clone(),
+            current: None,
+            readiness: policy.readiness.map(Prober::new),
+            liveness: policy.liveness.map(Prober::new),
+            deaths: Deaths::new(policy.back_off, policy.forgiveness.clone(), random),
+            resume_at: BootTime::default(),
+            ran: false,
+            restarts: 0,
+            last_exit: None,
+            start_error: None,
+            name,
+            policy,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// Its policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Whether it runs and its readiness probe succeeds.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Alive(Condition::Ready(_)))
+    }
+
+    /// Whether it was stopped, or given up while stopping.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped { .. })
+    }
+
+    fn handle(&mut self, now: BootTime, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Woken => {}
+            Event::Adopted { process, since } => match self.state {
+                State::Examining { .. } => {
+                    actions.push(Action::Note(Note::Adopted(process)));
+                    self.live(now, process, since, actions);
+                }
+                _ => self.found_populated(now, actions),
+            },
+            Event::LeafPopulated => self.found_populated(now, actions),
+            Event::LeafEmpty => self.found_empty(now, actions),
+            Event::Started { process } => self.started(now, process, actions),
+            Event::StartFailed { error } => {
+                if let State::Starting { .. } = self.state {
+                    actions.push(Action::Note(Note::StartFailed(error.clone())));
+                    self.start_failed(now, error, actions);
+                    self.clear(now, actions);
+                }
+            }
+            Event::Exited { process, exit } => self.exited(now, process, exit, actions),
+            Event::ProbeAnswered {
+                process,
+                probe,
+                answer,
+            } => {
+                if self
+                    .current
+                    .is_some_and(|current| current.process == process)
+                {
+                    self.probe_answered(now, probe, answer, actions);
+                }
+            }
+            Event::Released { by } => self.awaited.retain(|name| *name != by),
+            Event::RunRequested => {
+                self.wanted = true;
+                if self.is_stopped() {
+                    self.enter(now, State::Examining { ask_at: now });
+                }
+            }
+            Event::StopRequested => {
+                self.wanted = false;
+                if let State::Alive(_) = self.state {
+                    self.terminate(now, EndedBy::Stop, actions);
+                }
+            }
+            Event::RestartRequested => {
+                if let State::Alive(_) = self.state {
+                    self.terminate(now, EndedBy::Restart, actions);
+                }
+                self.resume_at = now;
+            }
+        }
+    }
+
+    /// Does what is due by now, or has become possible.
+    fn pursue(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        match &mut self.state {
+            State::Examining { ask_at } if *ask_at <= now => {
+                *ask_at = now + self.policy.patience;
+                actions.push(Action::Examine);
+            }
+            State::Waiting | State::BackingOff { .. } => self.settle(now, actions),
+            State::Starting { until } if *until <= now => {
+                let error = format!("no answer within {:.1?}", self.policy.patience);
+                actions.push(Action::Note(Note::StartFailed(error.clone())));
+                self.start_failed(now, error, actions);
+                self.kill(now, actions);
+            }
+            State::Alive(Condition::Ready(since))
+                if self.deaths.any() && *since + self.deaths.reset_after() <= now =>
+            {
+                self.deaths.forget();
+                self.pursue_probes(now, actions);
+            }
+            State::Alive(_) => self.pursue_probes(now, actions),
+            State::Terminating { grace, kill_at } if *kill_at <= now => {
+                actions.push(Action::Note(Note::GraceOver(*grace)));
+                self.kill(now, actions);
+            }
+            State::Clearing { kill_at } if *kill_at <= now => {
+                actions.push(Action::Note(Note::StragglersKilled));
+                self.kill(now, actions);
+            }
+            State::Killing { again_at, .. } if *again_at <= now => self.kill_again(now, actions),
+            State::Reaping { until } if *until <= now => {
+                self.record_exit(now, Exit::Unknown);
+                self.settle(now, actions);
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<BootTime> {
+        match self.state {
+            State::Waiting | State::Stopped { .. } => None,
+            State::Alive(condition) => {
+                let probes = self
+                    .readiness
+                    .iter()
+                    .chain(&self.liveness)
+                    .map(Prober::deadline);
+                let reset = match condition {
+                    Condition::Ready(since) if self.deaths.any() => {
+                        Some(since + self.deaths.reset_after())
+                    }
+                    _ => None,
+                };
+                probes.chain(reset).min()
+            }
+            State::Examining { ask_at: at }
+            | State::Starting { until: at }
+            | State::Terminating { kill_at: at, .. }
+            | State::Clearing { kill_at: at }
+            | State::Killing { again_at: at, .. }
+            | State::Reaping { until: at }
+            | State::BackingOff { until: at } => Some(at),
+        }
+    }
+
+    fn enter(&mut self, now: BootTime, state: State) {
+        self.state = state;
+        self.since = now;
+    }
+
+    // What was found in the leaf
+
+    fn found_populated(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        match self.state {
+            // Somebody is there who should not be, or whom nobody can watch.
+            State::Examining { .. }
+            | State::Waiting
+            | State::BackingOff { .. }
+            | State::Reaping { .. }
+            | State::Stopped { abandoned: false } => {
+                actions.push(Action::Note(Note::StragglersKilled));
+                self.kill(now, actions);
+            }
+            State::Starting { .. }
+            | State::Alive(_)
+            | State::Terminating { .. }
+            | State::Clearing { .. }
+            | State::Killing { .. }
+            | State::Stopped { abandoned: true } => {}
+        }
+    }
+
+    fn found_empty(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Examining { .. } | State::Clearing { .. } | State::Killing { .. } => {
+                if self.current.is_some() {
+                    self.enter(now, State::Reaping { until: now + self.policy.patience });
+                } else {
+                    self.settle(now, actions);
+                }
+            }
+            State::Stopped { abandoned: true } => {
+                self.enter(now, State::Stopped { abandoned: false });
+            }
+            // While a process lives, its exit says more; otherwise nothing new.
+            _ => {}
+        }
+    }
+
+    /// The leaf is empty and no exit is outstanding: what now?
+    fn settle(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        if !self.wanted {
+            actions.push(Action::Note(Note::Stopped));
+            self.enter(now, State::Stopped { abandoned: false });
+        } else if !self.awaited.is_empty() {
+            if !matches!(self.state, State::Waiting) {
+                self.enter(now, State::Waiting);
+            }
+        } else if now < self.resume_at {
+            if !matches!(self.state, State::BackingOff { .. }) {
+                actions.push(Action::Note(Note::BackingOff(self.resume_at.since(now))));
+                self.enter(
+                    now,
+                    State::BackingOff {
+                        until: self.resume_at,
+                    },
+                );
+            }
+        } else {
+            actions.push(Action::Start);
+            self.enter(
+                now,
+                State::Starting {
+                    until: now + self.policy.patience,
+                },
+            );
+        }
+    }
+
+    // Starting
+
+    fn started(&mut self, now: BootTime, process: Process, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Starting { .. } => {
+                self.restarts += u64::from(self.ran);
+                self.start_error = None;
+                actions.push(Action::Note(Note::Started(process)));
+                self.live(now, process, now, actions);
+            }
+            State::Alive(_) | State::Terminating { .. } => {}
+            // It was given up too early.
+            _ => {
+                self.current = Some(Current {
+                    process,
+                    started: now,
+                    ended_by: None,
+                });
+                self.kill(now, actions);
+            }
+        }
+    }
+
+    fn start_failed(&mut self, now: BootTime, error: String, actions: &mut Vec<Action>) {
+        self.start_error = Some(error);
+        let wait = self.deaths.failed();
+        self.blame(now, wait, actions);
+    }
+
+    fn live(
+        &mut self,
+        now: BootTime,
+        process: Process,
+        started: BootTime,
+        actions: &mut Vec<Action>,
+    ) {
+        self.current = Some(Current {
+            process,
+            started,
+            ended_by: None,
+        });
+        self.ran = true;
+        self.awaited.clear();
+        for prober in self.readiness.iter_mut().chain(&mut self.liveness) {
+            prober.begin(now);
+        }
+        let condition = match self.readiness {
+            Some(_) => Condition::Running,
+            None => Condition::Ready(now),
+        };
+        self.enter(now, State::Alive(condition));
+        if !self.wanted {
+            self.terminate(now, EndedBy::Stop, actions);
+        }
+    }
+
+    // Probing
+
+    fn pursue_probes(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        for probe in [Probe::Readiness, Probe::Liveness] {
+            let (State::Alive(_), Some(current)) = (&self.state, self.current) else {
+                return;
+            };
+            let process = current.process;
+            match self.prober(probe).and_then(|prober| prober.due(now)) {
+                None => {}
+                Some(Due::Ask(timeout)) => {
+                    actions.push(Action::Probe {
+                        process,
+                        probe,
+                        timeout,
+                    });
+                }
+                Some(Due::Late(timeout)) => {
+                    let answer = Answer::Unhealthy(format!("no answer within {timeout:.1?}"));
+                    self.probe_answered(now, probe, answer, actions);
+                }
+            }
+        }
+    }
+
+    fn prober(&mut self, probe: Probe) -> Option<&mut Prober> {
+        match probe {
+            Probe::Readiness => self.readiness.as_mut(),
+            Probe::Liveness => self.liveness.as_mut(),
+        }
+    }
+
+    fn probe_answered(
+        &mut self,
+        now: BootTime,
+        probe: Probe,
+        answer: Answer,
+        actions: &mut Vec<Action>,
+    ) {
+        let (State::Alive(condition), Some(current)) = (&self.state, self.current) else {
+            return;
+        };
+        let condition = *condition;
+        let starting_up = now < current.started + self.policy.startup;
+        let Some(prober) = self.prober(probe) else {
+            return;
+        };
+        let counts = probe == Probe::Readiness || prober.has_succeeded() || !starting_up;
+        let said = match &answer {
+            Answer::Healthy => String::new(),
+            Answer::Unhealthy(said) => said.clone(),
+        };
+        match (probe, prober.answered(now, answer, counts), condition) {
+            (Probe::Readiness, Some(Verdict::Well), Condition::Running | Condition::Unhealthy) => {
+                actions.push(Action::Note(Note::Ready(now.since(current.started))));
+                self.enter(now, State::Alive(Condition::Ready(now)));
+            }
+            (Probe::Readiness, Some(Verdict::Unwell), Condition::Ready(_)) => {
+                actions.push(Action::Note(Note::NotReady(said)));
+                self.enter(now, State::Alive(Condition::Unhealthy));
+            }
+            (Probe::Liveness, Some(Verdict::Unwell), _) => {
+                actions.push(Action::Note(Note::Hung(said)));
+                let wait = self.deaths.failed();
+                self.blame(now, wait, actions);
+                self.terminate(now, EndedBy::Liveness, actions);
+            }
+            _ => {}
+        }
+    }
+
+    // Ending
+
+    fn terminate(&mut self, now: BootTime, by: EndedBy, actions: &mut Vec<Action>) {
+        if let Some(current) = &mut self.current {
+            current.ended_by = Some(by);
+            actions.push(Action::Terminate {
+                process: current.process,
+            });
+        }
+        let grace = match by {
+            EndedBy::Liveness => self.policy.hung_grace,
+            EndedBy::Stop | EndedBy::Restart => self.policy.stop_grace,
+        };
+        self.enter(
+            now,
+            State::Terminating {
+                grace,
+                kill_at: now + grace,
+            },
+        );
+    }
+
+    fn exited(&mut self, now: BootTime, process: Process, exit: Exit, actions: &mut Vec<Action>) {
+        actions.push(Action::Note(Note::Exited(exit)));
+        if self
+            .current
+            .is_none_or(|current| current.process != process)
+        {
+            // It ended while no supervisor was there, or the report was given up.
+            self.last_exit = Some(LastExit {
+                exit,
+                at: now,
+                ran_for: None,
+                ended_by: None,
+            });
+            return;
+        }
+        self.record_exit(now, exit);
+        match self.state {
+            State::Alive(_) => {
+                let wait = self.deaths.exited(exit);
+                self.blame(now, wait, actions);
+                self.clear(now, actions);
+            }
+            State::Terminating { .. } => self.clear(now, actions),
+            State::Reaping { .. } => self.settle(now, actions),
+            _ => {}
+        }
+    }
+
+    fn record_exit(&mut self, now: BootTime, exit: Exit) {
+        if let Some(current) = self.current.take() {
+            let ran_for = Some(now.since(current.started));
+            self.last_exit = Some(LastExit {
+                exit,
+                at: now,
+                ran_for,
+                ended_by: current.ended_by,
+            });
+        }
+    }
+
+    fn blame(&mut self, now: BootTime, wait: Duration, actions: &mut Vec<Action>) {
+        self.resume_at = now + wait;
+        actions.extend(
+            self.deaths
+                .crash_loop()
+                .map(Note::CrashLooping)
+                .map(Action::Note),
+        );
+    }
+
+    fn clear(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        self.enter(
+            now,
+            State::Clearing {
+                kill_at: now + self.policy.straggler_grace,
+            },
+        );
+        actions.push(Action::Examine);
+    }
+
+    fn kill(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        self.enter(
+            now,
+            State::Killing {
+                attempts: 1,
+                again_at: now + self.policy.patience,
+            },
+        );
+        actions.extend([Action::KillGroup, Action::Examine]);
+    }
+
+    fn kill_again(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        let State::Killing { attempts, again_at } = &mut self.state else {
+            return;
+        };
+        if attempts.is_power_of_two() {
+            actions.push(Action::Note(Note::KillFailed(*attempts)));
+        }
+        if !self.wanted && *attempts >= self.policy.kill_attempts {
+            actions.push(Action::Note(Note::Abandoned));
+            self.enter(now, State::Stopped { abandoned: true });
+            return;
+        }
+        *attempts = attempts.saturating_add(1);
+        *again_at = now + self.policy.patience;
+        actions.extend([Action::KillGroup, Action::Examine]);
+    }
+}
