@@ -19,6 +19,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use masthead_machine::Scale;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::node::NodeKind;
@@ -126,7 +127,7 @@ pub struct Welcome {
     /// The kind of node.
     pub node_kind: NodeKind,
     /// The factor on every deadline.
-    pub timing_scale: f64,
+    pub timing_scale: Scale,
     /// How many supervisors PID 1 has started since boot, this one included.
     pub supervisor_starts: u32,
     /// How the one before ended.
@@ -210,7 +211,7 @@ impl FromPid1 {
                 let (end, detail) = welcome.previous_end.codes();
                 put_u32(&mut packet, 0, 103);
                 put_u32(&mut packet, 4, kind_code(welcome.node_kind));
-                packet[8..16].copy_from_slice(&welcome.timing_scale.to_le_bytes());
+                packet[8..16].copy_from_slice(&welcome.timing_scale.factor().to_le_bytes());
                 put_u32(&mut packet, 16, welcome.supervisor_starts);
                 put_u32(&mut packet, 20, end);
                 put_u32(&mut packet, 24, detail);
@@ -230,7 +231,8 @@ impl FromPid1 {
             102 => Ending::from_code(get_u32(packet, 4)).map(Self::Stop),
             103 => Ok(Self::Welcome(Welcome {
                 node_kind: kind_from_code(get_u32(packet, 4))?,
-                timing_scale: f64::from_le_bytes(field(packet, 8)),
+                timing_scale: Scale::new(f64::from_le_bytes(field(packet, 8)))
+                    .map_err(|_| DecodeError::Scale)?,
                 supervisor_starts: get_u32(packet, 16),
                 previous_end: PreviousEnd::from_codes(get_u32(packet, 20), get_u32(packet, 24))?,
             })),
@@ -256,6 +258,9 @@ pub enum DecodeError {
         /// Its value.
         value: u32,
     },
+    /// The timing scale is not one that [`Scale`] takes.
+    #[error("a message came over the link whose timing scale is out of range")]
+    Scale,
 }
 
 impl From<DecodeError> for io::Error {

@@ -60,9 +60,12 @@ pub struct Service {
     /// `io.weight`, 1 to 10000; the kernel's default is 100.
     #[serde(default)]
     pub io_weight: Option<u32>,
-    /// Memory that is not reclaimed while there is any other, in bytes (`memory.low`).
+    /// Memory that is never reclaimed from it, in bytes (`memory.min`).
     #[serde(default)]
-    pub memory_low: Option<u64>,
+    pub memory_min: Option<u64>,
+    /// From here on it is throttled and reclaimed from, in bytes (`memory.high`).
+    #[serde(default)]
+    pub memory_high: Option<u64>,
     /// The most memory, in bytes (`memory.max`).
     #[serde(default)]
     pub memory_max: Option<u64>,

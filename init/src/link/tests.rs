@@ -37,7 +37,7 @@ fn from_pid1() -> Vec<FromPid1> {
         ] {
             messages.push(FromPid1::Welcome(Welcome {
                 node_kind,
-                timing_scale: 12.5,
+                timing_scale: Scale::new(12.5).expect("a scale"),
                 supervisor_starts: 7,
                 previous_end,
             }));
