@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod credentials;
 mod error;
 mod keys;
 mod leaf;
@@ -20,6 +21,7 @@ mod renewal;
 mod secret;
 
 pub use authority::{Authority, AuthorityKind};
+pub use credentials::{Leaves, Roots};
 pub use error::Error;
 pub use keys::{EncryptionKey, ServiceAccountKey};
 pub use leaf::{Description, KUBERNETES_ADMIN_MAX, Leaf, MANAGEMENT_ROLE_ADMIN, OPERATOR_LIFETIME};

@@ -95,7 +95,7 @@ impl Purpose {
     }
 
     /// The subject's common name: to Kubernetes, the user.
-    pub(crate) const fn common_name(self) -> &'static str {
+    pub const fn common_name(self) -> &'static str {
         match self {
             Self::EtcdServer => "masthead:etcd",
             Self::EtcdPeer => Self::ETCD_PEER_NAME,
@@ -124,9 +124,10 @@ impl Purpose {
     /// The extended key usages.
     pub(crate) fn usages(self) -> Vec<ExtendedKeyUsagePurpose> {
         match self {
-            // etcd's JSON gateway calls its own server with the server's certificate.
-            Self::EtcdServer | Self::EtcdPeer => vec![ServerAuth, ClientAuth],
-            Self::ApiserverServing
+            // A peer is server to one member and client of another.
+            Self::EtcdPeer => vec![ServerAuth, ClientAuth],
+            Self::EtcdServer
+            | Self::ApiserverServing
             | Self::ControllerManagerServing
             | Self::SchedulerServing
             | Self::ManagementServer => vec![ServerAuth],
