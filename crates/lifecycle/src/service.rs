@@ -284,7 +284,12 @@ impl Service {
         match self.state {
             State::Examining { .. } | State::Clearing { .. } | State::Killing { .. } => {
                 if self.current.is_some() {
-                    self.enter(now, State::Reaping { until: now + self.policy.patience });
+                    self.enter(
+                        now,
+                        State::Reaping {
+                            until: now + self.policy.patience,
+                        },
+                    );
                 } else {
                     self.settle(now, actions);
                 }
