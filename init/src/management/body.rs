@@ -1,0 +1,147 @@
+//! Bodies of requests and answers.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
+use hyper::{Request, Response, StatusCode};
+use masthead_api::{ApiError, ErrorCode, routes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+/// What every answer's body is.
+pub(super) type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// An answer with a body that is already whole.
+pub(super) fn whole(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<AnswerBody> {
+    answer(status, content_type, Full::new(body.into()).boxed_unsync())
+}
+
+/// An answer whose body comes piece by piece, until all senders are gone.
+pub(super) fn streamed(pieces: mpsc::Receiver<Bytes>) -> Response<AnswerBody> {
+    answer(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        Pieces(pieces).boxed_unsync(),
+    )
+}
+
+/// A message as an answer.
+pub(super) fn json(
+    status: StatusCode,
+    message: &impl Serialize,
+) -> Result<Response<AnswerBody>, ApiError> {
+    let body = serde_json::to_vec(message).map_err(|error| {
+        ApiError::new(
+            ErrorCode::Internal,
+            format!("the answer cannot be written as JSON: {error}"),
+            "Report it.",
+        )
+    })?;
+    Ok(whole(status, "application/json", body))
+}
+
+/// An error as an answer.
+pub(super) fn refusal(error: &ApiError) -> Response<AnswerBody> {
+    let status =
+        StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, error).unwrap_or_else(|_| whole(status, "text/plain", error.message.clone()))
+}
+
+fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: AnswerBody,
+) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static(content_type),
+    );
+    headers.insert(
+        CACHE_CONTROL,
+        hyper::header::HeaderValue::from_static("no-store"),
+    );
+    response
+}
+
+/// The message in a request, which must be short and arrive in time.
+pub(super) async fn message<T: DeserializeOwned>(
+    request: Request<Incoming>,
+    patience: Duration,
+) -> Result<T, ApiError> {
+    let body = Limited::new(request.into_body(), routes::MAX_BODY);
+    let bytes = tokio::time::timeout(patience, body.collect())
+        .await
+        .map_err(|_| {
+            ApiError::new(
+                ErrorCode::RequestTimeout,
+                format!(
+                    "the request's body did not arrive within {} s",
+                    patience.as_secs()
+                ),
+                "Check the network and try again.",
+            )
+        })?
+        .map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                ApiError::new(
+                    ErrorCode::BodyTooLarge,
+                    format!(
+                        "the request's body is longer than {} bytes",
+                        routes::MAX_BODY
+                    ),
+                    "Send only what the route takes.",
+                )
+            } else {
+                ApiError::new(
+                    ErrorCode::BadRequest,
+                    format!("the request's body cannot be read: {error}"),
+                    "Check the network and try again.",
+                )
+            }
+        })?
+        .to_bytes();
+    serde_json::from_slice(&bytes).map_err(|error| {
+        // Only the place: the parser's own message may quote the body.
+        ApiError::new(
+            ErrorCode::BadRequest,
+            format!(
+                "the request's body is not the JSON that this route takes (line {}, column {})",
+                error.line(),
+                error.column()
+            ),
+            "Use a mastctl of the node's version, or compare with docs/api.md.",
+        )
+    })
+}
+
+/// Pieces of a channel as a body.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}

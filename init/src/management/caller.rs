@@ -1,0 +1,90 @@
+//! Who is at the other end of a connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use masthead_api::{ApiError, ErrorCode};
+use masthead_pki::{Description, MANAGEMENT_ROLE_ADMIN};
+use masthead_seed::OperatorKey;
+use rustls::pki_types::CertificateDer;
+use time::OffsetDateTime;
+
+use super::identity::Identity;
+
+/// The other end of a connection, and this end as it saw it.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) address: SocketAddr,
+    pub(super) identity: Arc<Identity>,
+    pub(super) operator: Option<Operator>,
+}
+
+/// An operator with a certificate that TLS has verified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operator {
+    pub(super) key: OperatorKey,
+    pub(super) expires_at: OffsetDateTime,
+    /// Whether the certificate has the role that these routes need.
+    admin: bool,
+}
+
+impl Operator {
+    /// Reads the certificate that TLS has verified. Nothing when it is not one that this software issues.
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let description = Description::of_der(certificate).ok()?;
+        Some(Self {
+            key: description.common_name.parse().ok()?,
+            expires_at: description.not_after,
+            admin: description
+                .organizations
+                .iter()
+                .any(|role| role == MANAGEMENT_ROLE_ADMIN),
+        })
+    }
+}
+
+impl Caller {
+    /// The operator, if the certificate is good for administration now. TLS has verified it when the connection
+    /// began; a connection can outlive it.
+    pub(super) fn administrator(&self) -> Result<Operator, ApiError> {
+        let Some(operator) = self.operator else {
+            return Err(ApiError::new(
+                ErrorCode::CertificateRequired,
+                "this needs an operator's certificate, and none was shown",
+                "Run `mastctl login NODE`.",
+            ));
+        };
+        if OffsetDateTime::now_utc() >= operator.expires_at {
+            return Err(ApiError::new(
+                ErrorCode::CertificateRequired,
+                "the operator's certificate has expired since the connection began",
+                "Run `mastctl login NODE`.",
+            ));
+        }
+        if !operator.admin {
+            return Err(ApiError::new(
+                ErrorCode::Forbidden,
+                format!("the certificate lacks the role {MANAGEMENT_ROLE_ADMIN}"),
+                "Log in with a key that the seed names under `admins`.",
+            ));
+        }
+        if !self.identity.issuers.admins.contains(&operator.key) {
+            return Err(ApiError::new(
+                ErrorCode::Forbidden,
+                "the seed does not name this operator any more",
+                "Add the key to `admins` in the seed, or use another one.",
+            ));
+        }
+        Ok(operator)
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.operator {
+            Some(operator) => write!(formatter, "{} at {}", operator.key, self.address),
+            None => write!(formatter, "somebody at {}", self.address),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Logging in: a nonce, and a certificate for a proof.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use masthead_api::login::{Challenge, ChallengeRequest, LoginAnswer, LoginRequest};
+use masthead_api::{ApiError, ErrorCode, FORMAT, Timestamp, hex};
+use masthead_pki::{Description, LoginProof, NONCE_LENGTH, issue_operator};
+use masthead_seed::OperatorKey;
+use rustix::rand::{GetRandomFlags, getrandom};
+use time::OffsetDateTime;
+
+use super::caller::Caller;
+use super::challenges::Challenges;
+use super::rate::RateLimit;
+
+/// What logging in remembers.
+#[derive(Debug)]
+pub(super) struct Login {
+    challenges: Mutex<Challenges>,
+    rate: Mutex<RateLimit>,
+}
+
+impl Login {
+    /// Whose nonces are good for `lifetime`.
+    pub(super) fn new(lifetime: Duration) -> Self {
+        Self {
+            challenges: Mutex::new(Challenges::new(lifetime)),
+            rate: Mutex::new(RateLimit::default()),
+        }
+    }
+
+    /// Refuses an address that tries too often; asked before a body is read.
+    pub(super) fn admit(&self, address: IpAddr) -> Result<(), ApiError> {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        if rate.take(Instant::now(), address) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            ErrorCode::TooManyRequests,
+            "too many logins from this address",
+            "Wait some seconds and try again.",
+        ))
+    }
+
+    /// A nonce for whoever asks: the answer does not tell whether the seed names the key.
+    pub(super) fn challenge(&self, request: &ChallengeRequest) -> Result<Challenge, ApiError> {
+        let operator = operator_key(&request.public_key)?;
+        let mut nonce = [0; NONCE_LENGTH];
+        let filled = getrandom(&mut nonce, GetRandomFlags::NONBLOCK);
+        if filled != Ok(NONCE_LENGTH) {
+            return Err(ApiError::new(
+                ErrorCode::NotReady,
+                "the kernel has no random numbers yet",
+                "Wait some seconds and try again.",
+            ));
+        }
+        let mut challenges = self
+            .challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        challenges.give(Instant::now(), operator, nonce);
+        Ok(Challenge {
+            format: FORMAT,
+            nonce: hex::encode(&nonce),
+            expires_in: challenges.lifetime().as_secs(),
+        })
+    }
+
+    /// A certificate for a proof.
+    pub(super) fn answer(
+        &self,
+        caller: &Caller,
+        request: &LoginRequest,
+    ) -> Result<LoginAnswer, ApiError> {
+        let operator = operator_key(&request.public_key)?;
+        let nonce: [u8; NONCE_LENGTH] = hex::decode(&request.nonce)
+            .and_then(|nonce| nonce.try_into().ok())
+            .ok_or_else(|| malformed("the nonce is not 32 bytes in hexadecimal"))?;
+        let signature = hex::decode(&request.signature)
+            .ok_or_else(|| malformed("the signature is not hexadecimal"))?;
+
+        let open = self
+            .challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(Instant::now(), operator, &nonce);
+        if !open {
+            return Err(ApiError::new(
+                ErrorCode::LoginRefused,
+                "the nonce is not one that this node gave to this key, or is used or expired",
+                "Log in again; each try needs a nonce of its own.",
+            ));
+        }
+        let proof = LoginProof {
+            operator,
+            server_key_hash: caller.identity.key_hash,
+            nonce,
+        };
+        proof.verify(&signature).map_err(|error| {
+            ApiError::new(
+                ErrorCode::LoginRefused,
+                error.to_string(),
+                "Use the private key that belongs to the public one; if it is the right one, somebody may be between you and the node: compare fingerprints.",
+            )
+        })?;
+        let issuers = &caller.identity.issuers;
+        if !issuers.admins.contains(&operator) {
+            return Err(ApiError::new(
+                ErrorCode::LoginRefused,
+                "the seed does not name this key",
+                format!("Add \"{operator}\" to `admins` in the seed, or use another key."),
+            ));
+        }
+        let failed = |error: masthead_pki::Error| {
+            tracing::error!(%operator, error = %describe(&error), "no certificate could be issued");
+            ApiError::new(
+                ErrorCode::Internal,
+                "the node could not issue the certificate",
+                "Read the node's own log.",
+            )
+        };
+        let certificate = issue_operator(operator, &issuers.operators, OffsetDateTime::now_utc())
+            .map_err(failed)?;
+        let expires = Description::of_pem(&certificate).map_err(failed)?.not_after;
+        Ok(LoginAnswer {
+            format: FORMAT,
+            certificate,
+            authority: issuers.operators.certificate_pem().to_owned(),
+            expires_at: timestamp(expires),
+            cluster: issuers.cluster.clone(),
+            node: issuers.node.clone(),
+        })
+    }
+}
+
+fn operator_key(text: &str) -> Result<OperatorKey, ApiError> {
+    text.parse()
+        .map_err(|error| malformed(&format!("the operator's public key is not one: {error}")))
+}
+
+fn malformed(message: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::BadRequest,
+        message,
+        "Use a mastctl of the node's version, or compare with docs/api.md.",
+    )
+}
+
+/// A certificate's date as a message has it.
+pub(super) fn timestamp(instant: OffsetDateTime) -> Timestamp {
+    Timestamp::from(std::time::SystemTime::from(instant))
+}
+
+/// An error with its sources, for the log.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,45 @@
+//! Reboot and power-off.
+
+use std::time::Duration;
+
+use masthead_api::power::PowerAnswer;
+use masthead_api::{ApiError, ErrorCode, FORMAT};
+use tokio::sync::{mpsc, oneshot};
+
+use super::caller::Operator;
+use super::node::{Node, PowerAction, PowerCommand};
+
+/// Tells the supervisor, and answers when it begins.
+pub(super) async fn answer(
+    commands: &mpsc::Sender<PowerCommand>,
+    node: &dyn Node,
+    operator: Operator,
+    action: PowerAction,
+    patience: Duration,
+) -> Result<PowerAnswer, ApiError> {
+    let boot_id = node.status().node.boot_id;
+    let (reply, begun) = oneshot::channel();
+    let command = PowerCommand {
+        action,
+        by: operator.key.to_string(),
+        reply,
+    };
+    let silent = || {
+        ApiError::new(
+            ErrorCode::Internal,
+            "the supervisor does not take the command",
+            "Look at `mastctl status` and at the console; try again.",
+        )
+    };
+    let told = async {
+        commands.send(command).await.map_err(|_| silent())?;
+        begun.await.map_err(|_| silent())?
+    };
+    tokio::time::timeout(patience, told)
+        .await
+        .map_err(|_| silent())??;
+    Ok(PowerAnswer {
+        format: FORMAT,
+        boot_id,
+    })
+}

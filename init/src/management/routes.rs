@@ -1,0 +1,163 @@
+//! Requests to answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use masthead_api::power::PowerRequest;
+use masthead_api::{ApiError, ErrorCode, routes};
+use tokio::sync::mpsc;
+
+use super::body::{AnswerBody, json, message, refusal};
+use super::caller::Caller;
+use super::login::Login;
+use super::logs::{self, Wanted};
+use super::node::{Node, PowerAction, PowerCommand};
+use super::{kubeconfig, power};
+
+/// What the routes work with.
+pub(super) struct Routes {
+    pub(super) node: Arc<dyn Node>,
+    pub(super) power: mpsc::Sender<PowerCommand>,
+    pub(super) login: Login,
+    /// For a request's body, and for the supervisor to take a command.
+    pub(super) patience: Duration,
+}
+
+/// A path of this API.
+#[derive(Clone, Copy)]
+enum Route<'a> {
+    Status,
+    Logs(&'a str),
+    Kubeconfig,
+    Power(PowerAction),
+    Challenge,
+    Login,
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        Some(match path {
+            routes::STATUS => Self::Status,
+            routes::KUBECONFIG => Self::Kubeconfig,
+            routes::REBOOT => Self::Power(PowerAction::Reboot),
+            routes::POWEROFF => Self::Power(PowerAction::PowerOff),
+            routes::LOGIN_CHALLENGE => Self::Challenge,
+            routes::LOGIN => Self::Login,
+            path => Self::Logs(path.strip_prefix(routes::LOGS)?),
+        })
+    }
+
+    fn method(self) -> Method {
+        match self {
+            Self::Status | Self::Logs(_) => Method::GET,
+            _ => Method::POST,
+        }
+    }
+}
+
+impl Routes {
+    /// Answers a request, and logs who asked for what and what became of it.
+    pub(super) async fn answer(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match self.route(caller, request).await {
+            Ok(answer) => {
+                tracing::info!(%caller, %method, path, status = answer.status().as_u16(), "request");
+                answer
+            }
+            Err(error) => {
+                let status = error.code.http_status();
+                tracing::warn!(%caller, %method, path, status, why = error.message, "request refused");
+                refusal(&error)
+            }
+        }
+    }
+
+    async fn route(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let path = request.uri().path().to_owned();
+        let route = Route::of(&path).ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::NotFound,
+                "there is no such route",
+                "Use a mastctl of the node's version, or compare with docs/api.md.",
+            )
+        })?;
+        if *request.method() != route.method() {
+            return Err(ApiError::new(
+                ErrorCode::MethodNotAllowed,
+                format!("this route takes {} only", route.method()),
+                "Use a mastctl of the node's version, or compare with docs/api.md.",
+            ));
+        }
+        match route {
+            Route::Challenge => {
+                self.login.admit(caller.address.ip())?;
+                let request = message(request, self.patience).await?;
+                json(StatusCode::OK, &self.login.challenge(&request)?)
+            }
+            Route::Login => {
+                self.login.admit(caller.address.ip())?;
+                let request = message(request, self.patience).await?;
+                json(StatusCode::OK, &self.login.answer(caller, &request)?)
+            }
+            Route::Status => {
+                caller.administrator()?;
+                json(StatusCode::OK, &self.node.status())
+            }
+            Route::Logs(service) => {
+                let operator = caller.administrator()?;
+                let wanted = Wanted::parse(request.uri().query().unwrap_or_default())?;
+                let log = self
+                    .node
+                    .log(service)
+                    .ok_or_else(|| self.no_service(service))?;
+                Ok(logs::answer(log, &wanted, operator).await)
+            }
+            Route::Kubeconfig => {
+                let operator = caller.administrator()?;
+                let request = message(request, self.patience).await?;
+                json(
+                    StatusCode::OK,
+                    &kubeconfig::answer(caller, operator, &request)?,
+                )
+            }
+            Route::Power(action) => {
+                let operator = caller.administrator()?;
+                let _: PowerRequest = message(request, self.patience).await?;
+                let answer =
+                    power::answer(&self.power, &*self.node, operator, action, self.patience)
+                        .await?;
+                tracing::warn!(%caller, ?action, "the node goes down at an operator's word");
+                json(StatusCode::ACCEPTED, &answer)
+            }
+        }
+    }
+
+    fn no_service(&self, name: &str) -> ApiError {
+        let names: Vec<_> = self
+            .node
+            .status()
+            .services
+            .into_iter()
+            .map(|service| service.name)
+            .collect();
+        ApiError::new(
+            ErrorCode::NotFound,
+            format!("there is no service \"{name}\" on this node"),
+            if names.is_empty() {
+                "It runs none yet: see `mastctl status`.".to_owned()
+            } else {
+                format!("Its services are {}.", names.join(", "))
+            },
+        )
+    }
+}

@@ -1,0 +1,165 @@
+//! Connections and their bounds.
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use masthead_machine::Scale;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::caller::{Caller, Operator};
+use super::identity::Identity;
+use super::login::{Login, describe};
+use super::node::{Node, PowerCommand};
+use super::routes::Routes;
+
+/// Connections of operators at a time.
+const OPERATORS: usize = 48;
+
+/// Connections at a time that have shown no operator's certificate (yet). Operators have places of
+/// their own, which strangers cannot take.
+const STRANGERS: usize = 16;
+
+/// For the TLS handshake, for a request's head, and for its body.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a connection without an operator's certificate may last: long enough to log in.
+const STRANGERS_STAY: Duration = Duration::from_secs(30);
+
+/// How long a nonce is good.
+const NONCE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// A request's head, in bytes; hyper's least is 8 KiB.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Header lines of a request.
+const MAX_HEADERS: usize = 64;
+
+/// The pause after an accept failed for want of memory or descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The management API's server.
+pub struct Server {
+    identity: watch::Receiver<Arc<Identity>>,
+    routes: Routes,
+    scale: Scale,
+    operators: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server that is always the latest `identity`, and tells `power` to go down. All its deadlines
+    /// are multiplied by `scale`.
+    pub fn new(
+        identity: watch::Receiver<Arc<Identity>>,
+        node: Arc<dyn Node>,
+        power: mpsc::Sender<PowerCommand>,
+        scale: Scale,
+    ) -> Self {
+        let login = Login::new(NONCE_LIFETIME.mul_f64(scale.factor()));
+        let patience = PATIENCE.mul_f64(scale.factor());
+        Self {
+            identity,
+            routes: Routes {
+                node,
+                power,
+                login,
+                patience,
+            },
+            scale,
+            operators: Arc::new(Semaphore::new(OPERATORS)),
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
+        }
+    }
+
+    /// Serves connections of `listener` until the future is dropped; connections under way go on.
+    pub async fn serve(self, listener: TcpListener) {
+        let server = Arc::new(self);
+        loop {
+            // First a place, then a connection: without one, the kernel's queue holds them.
+            let Ok(place) = server.strangers.clone().acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((socket, address)) => {
+                    tokio::spawn(server.clone().connection(socket, address, place));
+                }
+                // The client gave up in the queue (accept(2)).
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the management API cannot accept a connection");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        socket: TcpStream,
+        address: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) {
+        let identity = self.identity.borrow().clone();
+        let handshake = TlsAcceptor::from(identity.tls.clone()).accept(socket);
+        let stream = match tokio::time::timeout(self.routes.patience, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::info!(%address, error = %describe(&error), "no TLS with a client");
+                return;
+            }
+            Err(_) => {
+                tracing::info!(%address, "a client did not finish its TLS handshake");
+                return;
+            }
+        };
+        let certificate = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(<[_]>::first);
+        let operator = certificate.and_then(Operator::of);
+        let caller = Caller {
+            address,
+            identity,
+            operator,
+        };
+        if caller.administrator().is_ok()
+            && let Ok(operators_place) = self.operators.clone().try_acquire_owned()
+        {
+            drop(place);
+            self.converse(stream, caller).await;
+            drop(operators_place);
+        } else {
+            let stay = STRANGERS_STAY.mul_f64(self.scale.factor());
+            // Whatever is under way then is cut: it had three times a request's patience.
+            let _ = tokio::time::timeout(stay, self.converse(stream, caller)).await;
+            drop(place);
+        }
+    }
+
+    async fn converse(&self, stream: TlsStream<TcpStream>, caller: Caller) {
+        let caller = &caller;
+        let service = service_fn(|request| async move {
+            Ok::<_, Infallible>(self.routes.answer(caller, request).await)
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.routes.patience)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%caller, error = %describe(&error), "a connection ended early");
+        }
+    }
+}
