@@ -201,10 +201,11 @@ impl<E: Environment> Schedule<E> {
     }
 
     fn pop(&mut self, limit: BootTime) -> Option<Occurrence<E>> {
-        let (place, occurrence) = self.queue.first_entry()?.remove_entry();
-        if place.at > limit {
+        let first = self.queue.first_entry()?;
+        if first.key().at > limit {
             return None;
         }
+        let (place, occurrence) = first.remove_entry();
         self.now = place.at;
         Some(occurrence)
     }

@@ -110,8 +110,6 @@ impl Environment for Network {
         schedule: &mut Schedule<Self>,
         happening: Happening,
     ) -> Result<(), String> {
-        self.history
-            .push(format!("{} {happening:?}", schedule.now()));
         match happening {
             Happening::Arrives(node, number) => {
                 let furthest = &mut self.furthest[node.0];
