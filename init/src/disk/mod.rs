@@ -1,1 +1,259 @@
-//! (being written)
+//! The node's disks: find or prepare them, mount them, and watch them afterwards.
+//!
+//! - [`discover`] reads sysfs and the disks; which one is meant is decided by `masthead-disk-layout`.
+//! - [`prepare`] writes the partition table, makes the file systems, checks and mounts them.
+//! - [`health`] tells when a mounted file system is gone, read-only or full.
+//!
+//! A node without its disk waits here and says for what; nothing is written before the choice is
+//! beyond doubt. In a namespace the lab hands in mounted file systems.
+
+mod device;
+pub mod discover;
+pub mod health;
+pub mod prepare;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use masthead_api::{Disk, DiskState, Reason, ReasonCode, Timestamp};
+use masthead_disk_layout::choice::{Refusal, describe};
+use masthead_disk_layout::{Candidate, Choice, Contents, Holds, Role, Table, Wanted, choose};
+use masthead_machine::Scale;
+use masthead_seed::{DiskMatch, DiskSelector, Master};
+use tokio::sync::watch;
+
+use crate::node::{Facility, NodeKind};
+use discover::{Roots, disks};
+use prepare::{MountedRole, PrepareError, check_and_mount, mount_memory, policy_of, prepare};
+
+/// What the disks are at this moment, for the status.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Our file systems, and the disks considered.
+    pub disks: Vec<Disk>,
+    /// What is waited for.
+    pub waiting: Option<Reason>,
+}
+
+/// How long to wait before looking at the disks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The roles that a node mounts, in order.
+const MOUNTED: [Role; 3] = [Role::State, Role::Etcd, Role::Data];
+
+/// Mounts STATE, ETCD and DATA, preparing a blank disk if there is none of ours yet. Returns only when
+/// all are mounted; until then `report` says what is waited for.
+pub async fn bring_up(
+    kind: NodeKind,
+    master: &Master,
+    scale: Scale,
+    report: &watch::Sender<Report>,
+) -> Vec<MountedRole> {
+    if !kind.has(Facility::Disks) {
+        return handed_in();
+    }
+    loop {
+        let wish = Wish::of(master);
+        let reporting = report.clone();
+        let attempt = tokio::task::spawn_blocking(move || attempt(&wish, &reporting)).await;
+        match attempt {
+            Ok(Ok(mounted)) => return mounted,
+            Ok(Err(reason)) => report.send_modify(|report| report.waiting = Some(reason)),
+            Err(panicked) => report.send_modify(|report| {
+                report.waiting = Some(
+                    Reason::new(ReasonCode::DiskSetupFailed, Timestamp::now())
+                        .with_cause(format!("Setting up the disks ended in a fault of Masthead's own: {panicked}.")),
+                );
+            }),
+        }
+        tokio::time::sleep(scale * LOOK_AGAIN).await;
+    }
+}
+
+/// The file systems that the lab mounted before PID 1 started.
+fn handed_in() -> Vec<MountedRole> {
+    MOUNTED
+        .into_iter()
+        .filter_map(|role| {
+            let target = PathBuf::from(policy_of(role).ok()?.target);
+            Some(MountedRole { role, device: None, target })
+        })
+        .collect()
+}
+
+/// What the seed says of this master's disks.
+struct Wish {
+    system: Option<Wanted>,
+    etcd: Option<Wanted>,
+}
+
+impl Wish {
+    fn of(master: &Master) -> Self {
+        let wanted = |disk: &DiskMatch| Wanted {
+            kind: disk.kind.map(|kind| kind.name().to_owned()),
+            min_bytes: disk.min_bytes,
+            serial: disk.serial.clone(),
+            wipe: master.wipe.clone(),
+        };
+        Self {
+            system: match &master.disk {
+                DiskSelector::Memory => None,
+                DiskSelector::Match(disk) => Some(wanted(disk)),
+            },
+            etcd: master.etcd_disk.as_ref().map(wanted),
+        }
+    }
+}
+
+/// One attempt to get everything mounted. What an earlier one mounted stays so.
+fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRole>, Reason> {
+    let Some(system) = &wish.system else {
+        return MOUNTED
+            .into_iter()
+            .map(|role| mount_memory(role).map_err(|error| failed(&error)))
+            .collect();
+    };
+    let roots = Roots::default();
+    let seen = disks(&roots);
+    show(report, &seen);
+    let holds = if wish.etcd.is_some() { Holds::EverythingButEtcd } else { Holds::Everything };
+    let (name, table, wiped) = chosen(&roots, Role::State, system, holds, &seen, false, report)?;
+    let mut mounted = vec![mount_once(&roots, &name, &table, Role::State)?];
+    if let Some(serial) = wiped {
+        record_wipe(&serial)?;
+    }
+    match &wish.etcd {
+        None => mounted.push(mount_once(&roots, &name, &table, Role::Etcd)?),
+        Some(etcd) => {
+            let used = etcd.wipe.as_deref().is_some_and(wipe_was_used);
+            let (name, table, wiped) =
+                chosen(&roots, Role::Etcd, etcd, Holds::EtcdAlone, &seen, used, report)?;
+            if let Some(serial) = wiped {
+                record_wipe(&serial)?;
+            }
+            mounted.push(mount_once(&roots, &name, &table, Role::Etcd)?);
+        }
+    }
+    mounted.push(mount_once(&roots, &name, &table, Role::Data)?);
+    report.send_modify(|report| report.waiting = None);
+    Ok(mounted)
+}
+
+/// The disk for a role, prepared if it was not yet. The third is the serial number of a disk that
+/// was erased by the seed's word.
+fn chosen(
+    roots: &Roots,
+    role: Role,
+    wanted: &Wanted,
+    holds: Holds,
+    seen: &[Candidate],
+    wipe_used: bool,
+    report: &watch::Sender<Report>,
+) -> Result<(String, Table, Option<String>), Reason> {
+    match choose(role, wanted, seen, wipe_used) {
+        Choice::Use { name, table } => Ok((name, table, None)),
+        Choice::Prepare { name, wiped } => {
+            let preparing = Reason::new(ReasonCode::DiskPreparing, Timestamp::now())
+                .with_cause(format!("/dev/{name} is being partitioned and formatted."));
+            report.send_modify(|report| report.waiting = Some(preparing));
+            let table = prepare(roots, &name, holds).map_err(|error| failed(&error))?;
+            Ok((name, table, wiped))
+        }
+        Choice::Wait(refusal) => Err(refused(&refusal)),
+    }
+}
+
+fn mount_once(roots: &Roots, name: &str, table: &Table, role: Role) -> Result<MountedRole, Reason> {
+    let target = policy_of(role).map_err(|error| failed(&error))?.target;
+    let device = prepare::partition_path(roots, name, table, role);
+    if health::mount_line(Path::new(&target)).is_some() {
+        return Ok(MountedRole { role, device: Some(device), target: PathBuf::from(target) });
+    }
+    check_and_mount(roots, name, table, role).map_err(|error| failed(&error))
+}
+
+fn refused(refusal: &Refusal) -> Reason {
+    let code = match refusal {
+        Refusal::NoneMatches(_) => ReasonCode::DiskMissing,
+        Refusal::SeveralMatch(_) | Refusal::SeveralInstalled(_) => ReasonCode::DiskAmbiguous,
+        Refusal::Occupied(line) if line.contains("cannot be read") => ReasonCode::DiskUnreadable,
+        Refusal::Occupied(_) => ReasonCode::DiskForeign,
+    };
+    let mut cause = refusal.to_string();
+    if let Some(first) = cause.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Reason::new(code, Timestamp::now()).with_cause(cause).with_remedy(refusal.remedy())
+}
+
+fn failed(error: &PrepareError) -> Reason {
+    let code = match error {
+        PrepareError::Layout { .. } => ReasonCode::DiskTooSmall,
+        _ => ReasonCode::DiskSetupFailed,
+    };
+    Reason::new(code, Timestamp::now()).with_cause(chain(error))
+}
+
+/// An error with its sources, once each.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+/// One serial number a line: each `wipe` of the seed that was carried out, so that it never is again.
+const USED_WIPES: &str = "/state/used-wipes";
+
+fn wipe_was_used(serial: &str) -> bool {
+    fs::read_to_string(USED_WIPES).is_ok_and(|used| used.lines().any(|line| line == serial))
+}
+
+fn record_wipe(serial: &str) -> Result<(), Reason> {
+    let record = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(USED_WIPES)?;
+        writeln!(file, "{serial}")?;
+        file.sync_all()?;
+        fs::File::open("/state")?.sync_all()
+    };
+    record().map_err(|source| {
+        failed(&PrepareError::Io {
+            step: "recording that the seed's wipe was carried out",
+            device: PathBuf::from(USED_WIPES),
+            source,
+        })
+    })
+}
+
+/// Publishes what the disks hold, as candidates.
+fn show(report: &watch::Sender<Report>, seen: &[Candidate]) {
+    let disks = seen.iter().map(|disk| Disk {
+        role: "candidate".to_owned(),
+        device: Some(format!("/dev/{}", disk.name)),
+        serial: disk.serial.clone(),
+        state: match &disk.contents {
+            Contents::Blank | Contents::Ours(_) => DiskState::Waiting,
+            Contents::Foreign(_) | Contents::Unknown { .. } => DiskState::Refused,
+        },
+        filesystem: None,
+        used: None,
+        size: Some(disk.bytes),
+        reason: match &disk.contents {
+            Contents::Foreign(_) => Some(
+                Reason::new(ReasonCode::DiskForeign, Timestamp::now()).with_cause(describe(disk)),
+            ),
+            Contents::Unknown { .. } => Some(
+                Reason::new(ReasonCode::DiskUnreadable, Timestamp::now()).with_cause(describe(disk)),
+            ),
+            Contents::Blank | Contents::Ours(_) => None,
+        },
+    });
+    let disks = disks.collect();
+    report.send_modify(|report| report.disks = disks);
+}

@@ -1,0 +1,224 @@
+//! Whether the mounted file systems still work.
+//!
+//! A disk may die, turn read-only or fill up; the node runs from memory and goes on, and says so. ext4
+//! itself turns read-only at the first error that matters, so its mount options tell most of it; the
+//! rest is asked by touching the folder's times, which needs the journal but writes no data.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use masthead_api::{Disk, DiskState, Reason, ReasonCode, Timestamp};
+use masthead_machine::Scale;
+use nix::errno::Errno;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::statvfs::statvfs;
+use nix::sys::time::TimeSpec;
+use tokio::sync::watch;
+
+use super::Report;
+use super::prepare::MountedRole;
+
+/// How often the file systems are looked at.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long a look may take before the disk counts as stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// Below this share of free space a file system counts as full: 1 in this many.
+const FULL_BELOW: u64 = 100;
+
+/// Watches the file systems for ever, and keeps `report` true.
+pub async fn watch(mounted: Vec<MountedRole>, scale: Scale, report: watch::Sender<Report>) {
+    let mut looks: Vec<_> = mounted.into_iter().map(Look::new).collect();
+    loop {
+        for look in &mut looks {
+            look.once(scale).await;
+        }
+        let disks: Vec<_> = looks.iter().map(|look| look.disk.clone()).collect();
+        report.send_if_modified(|report| {
+            let changed = report.disks != disks;
+            report.disks = disks;
+            changed
+        });
+        tokio::time::sleep(scale * EVERY).await;
+    }
+}
+
+/// One file system under watch.
+struct Look {
+    mounted: MountedRole,
+    disk: Disk,
+    /// A look that a stalled disk holds up. There is never more than one on the way.
+    pending: Option<tokio::task::JoinHandle<Seen>>,
+}
+
+impl Look {
+    fn new(mounted: MountedRole) -> Self {
+        let disk = Disk {
+            role: mounted.role.label().trim_start_matches("masthead-").to_uppercase(),
+            device: mounted.device.as_ref().map(|device| device.display().to_string()),
+            serial: None,
+            state: DiskState::Ready,
+            filesystem: None,
+            used: None,
+            size: None,
+            reason: None,
+        };
+        Self { mounted, disk, pending: None }
+    }
+
+    async fn once(&mut self, scale: Scale) {
+        let mut pending = self.pending.take().unwrap_or_else(|| {
+            let target = self.mounted.target.clone();
+            tokio::task::spawn_blocking(move || see(&target))
+        });
+        let seen = match tokio::time::timeout(scale * STALLED_AFTER, &mut pending).await {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(panicked)) => Seen::broken(panicked.to_string()),
+            Err(_) => {
+                self.pending = Some(pending);
+                Seen::broken("the disk does not answer".to_owned())
+            }
+        };
+        self.disk.filesystem = seen.kind.or_else(|| self.disk.filesystem.take());
+        self.disk.size = seen.size.or(self.disk.size);
+        self.disk.used = seen.used.or(self.disk.used);
+        let state = match seen.state {
+            DiskState::Ready if self.disk.filesystem.as_deref() == Some("tmpfs") => DiskState::Memory,
+            state => state,
+        };
+        if state != self.disk.state || seen.detail.is_some() != self.disk.reason.is_some() {
+            self.disk.reason = reason(&state, &self.mounted, seen.detail.as_deref());
+            self.disk.state = state;
+        }
+    }
+}
+
+/// What one look saw.
+struct Seen {
+    state: DiskState,
+    detail: Option<String>,
+    kind: Option<String>,
+    size: Option<u64>,
+    used: Option<u64>,
+}
+
+impl Seen {
+    fn broken(detail: String) -> Self {
+        Self { state: DiskState::Lost, detail: Some(detail), kind: None, size: None, used: None }
+    }
+}
+
+/// Looks once. May block for as long as the disk does.
+fn see(target: &Path) -> Seen {
+    let Some(line) = mount_line(target) else {
+        return Seen::broken("it is no longer mounted".to_owned());
+    };
+    let mut seen = Seen { state: DiskState::Ready, detail: None, kind: Some(line.kind), size: None, used: None };
+    match statvfs(target) {
+        Ok(room) => {
+            let unit = room.fragment_size();
+            let free = room.blocks_available();
+            seen.size = Some(room.blocks() * unit);
+            seen.used = Some((room.blocks() - room.blocks_free()) * unit);
+            if free < room.blocks() / FULL_BELOW {
+                seen.state = DiskState::Full;
+                seen.detail = Some(format!("{} KiB of {} are free", free * unit / 1024, room.blocks() * unit / 1024));
+            }
+        }
+        Err(errno) => return Seen { state: DiskState::Lost, detail: Some(errno.desc().to_owned()), ..seen },
+    }
+    let now = TimeSpec::UTIME_NOW;
+    let touched = utimensat(nix::fcntl::AT_FDCWD, target, &now, &now, UtimensatFlags::FollowSymlink);
+    match touched {
+        _ if line.read_only => Seen {
+            state: DiskState::ReadOnly,
+            detail: Some("the kernel mounted it read-only after an error".to_owned()),
+            ..seen
+        },
+        Ok(()) => seen,
+        Err(Errno::EROFS) => Seen {
+            state: DiskState::ReadOnly,
+            detail: Some(Errno::EROFS.desc().to_owned()),
+            ..seen
+        },
+        Err(Errno::ENOSPC | Errno::EDQUOT) => seen,
+        Err(errno) => Seen { state: DiskState::Lost, detail: Some(errno.desc().to_owned()), ..seen },
+    }
+}
+
+/// What `/proc/self/mounts` says of a mount point.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MountLine {
+    /// The file system's type.
+    pub kind: String,
+    /// Whether writes are refused, by the mount or by the file system after an error.
+    pub read_only: bool,
+}
+
+/// The topmost mount at `target`, if any.
+pub fn mount_line(target: &Path) -> Option<MountLine> {
+    parse_mounts(&fs::read_to_string("/proc/self/mounts").ok()?, target)
+}
+
+/// See fstab(5) and proc_pid_mounts(5). `emergency_ro` and `shutdown` are how newer kernels show an
+/// ext4 that gave up without the mount having been changed.
+fn parse_mounts(mounts: &str, target: &Path) -> Option<MountLine> {
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (at, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+            (Path::new(at) == target).then(|| MountLine {
+                kind: kind.to_owned(),
+                read_only: options
+                    .split(',')
+                    .any(|option| matches!(option, "ro" | "emergency_ro" | "shutdown")),
+            })
+        })
+        .last()
+}
+
+fn reason(state: &DiskState, mounted: &MountedRole, detail: Option<&str>) -> Option<Reason> {
+    let code = match state {
+        DiskState::Lost => ReasonCode::DiskLost,
+        DiskState::ReadOnly => ReasonCode::DiskReadOnly,
+        DiskState::Full => ReasonCode::DiskFull,
+        DiskState::Memory => ReasonCode::DiskInMemory,
+        _ => return None,
+    };
+    let reason = Reason::new(code, Timestamp::now());
+    let Some(detail) = detail else { return Some(reason) };
+    let cause = match &mounted.device {
+        Some(device) => format!("{} at {}: {detail}.", device.display(), mounted.target.display()),
+        None => format!("{}: {detail}.", mounted.target.display()),
+    };
+    Some(reason.with_cause(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mount_on_a_place_counts() {
+        let mounts = "/dev/vda4 /state ext4 rw,nosuid 0 0\n/dev/vda5 /etcd ext4 rw,noatime,emergency_ro 0 0\n\
+                      none /state tmpfs ro,nosuid 0 0\n";
+        let line = |target| parse_mounts(mounts, Path::new(target));
+        assert_eq!(line("/state"), Some(MountLine { kind: "tmpfs".to_owned(), read_only: true }));
+        assert_eq!(line("/etcd"), Some(MountLine { kind: "ext4".to_owned(), read_only: true }));
+        assert_eq!(line("/data"), None);
+    }
+
+    #[test]
+    fn a_place_that_is_not_mounted_is_lost() {
+        let seen = see(Path::new("/nowhere/at/all"));
+        assert_eq!(seen.state, DiskState::Lost);
+    }
+
+    #[test]
+    fn a_writable_tmpfs_is_seen_as_such() {
+        let seen = see(Path::new("/dev/shm"));
+        assert_eq!((seen.state, seen.kind.as_deref()), (DiskState::Ready, Some("tmpfs")));
+        assert!(seen.size.is_some_and(|size| size > 0));
+    }
+}
