@@ -10,10 +10,12 @@
 //! |---|---|
 //! | [`plan`] | names, addresses, disks, the seed's text: all that follows from a few numbers |
 //! | [`provider`] | the interface between a cluster and the way its nodes are run |
+//! | [`namespace`] | nodes as PID 1 of new namespaces, at native speed |
 //! | [`patience`] | the measured speed of this machine; waiting for a condition |
 //! | [`error`] | what can go wrong |
 
 pub mod error;
+pub mod namespace;
 pub mod patience;
 pub mod plan;
 pub mod provider;

@@ -82,16 +82,12 @@ impl ClusterPlan {
     ///
     /// `secret` is the founding secret (`mh1-…`), `admins` are operators' public keys (`mk1-…`).
     pub fn seed(&self, secret: &str, admins: &[String]) -> String {
-        let masters: String = self
+        let masters: Vec<String> = self
             .nodes()
             .iter()
             .map(|node| {
-                format!(
-                    "{} = {{ mac = \"{}\", address = \"{}\" }}\n",
-                    node.name,
-                    node.mac(),
-                    node.address()
-                )
+                let (name, mac, address) = (&node.name, node.mac(), node.address());
+                format!("{name} = {{ mac = \"{mac}\", address = \"{address}\" }}\n")
             })
             .collect();
         let admins: Vec<String> = admins.iter().map(|key| format!("\"{key}\"")).collect();
@@ -104,10 +100,10 @@ impl ClusterPlan {
              network  = {{ prefix = {PREFIX}, gateway = \"{GATEWAY}\" }}\n\
              disk     = {{ type = \"virtio\" }}\n\
              [masters]\n\
-             {masters}\
-             {}",
+             {}{}",
             self.name,
             admins.join(", "),
+            masters.concat(),
             self.seed_extra
         )
     }
@@ -165,8 +161,8 @@ pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, f] = self.0;
-        write!(formatter, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+        let pairs = self.0.map(|byte| format!("{byte:02x}"));
+        formatter.write_str(&pairs.join(":"))
     }
 }
 
@@ -217,8 +213,7 @@ impl DiskRole {
     pub fn usual_size_mib(self) -> u32 {
         match self {
             Self::State => 256,
-            Self::Etcd => 4096,
-            Self::Data => 4096,
+            Self::Etcd | Self::Data => 4096,
         }
     }
 }

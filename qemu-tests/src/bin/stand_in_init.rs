@@ -1,0 +1,143 @@
+//! A `/init` for tests of the launcher, which need a node before, and without, the real image.
+//!
+//! It takes the text of the seed for a script, executes it line by line, and says on the console what came of
+//! each. Every boot executes the same script.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::reboot::{RebootMode, reboot},
+};
+
+use rtnetlink::LinkUnspec;
+
+fn main() {
+    println!(
+        "stand-in: arguments {:?}",
+        std::env::args().skip(1).collect::<Vec<_>>()
+    );
+    let script = fs::read_to_string("/host/seed.toml").expect("the lab hands the seed in");
+    for line in script.lines() {
+        let (verb, object) = line.split_once(' ').unwrap_or((line, ""));
+        match perform(verb, object) {
+            Ok(outcome) => println!("stand-in: {line}: {outcome}"),
+            Err(error) => println!("stand-in: {line}: error: {error}"),
+        }
+    }
+    println!("stand-in: end of the script");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn perform(verb: &str, object: &str) -> io::Result<String> {
+    let done = Ok("done".to_owned());
+    match verb {
+        // What PID 1 mounts for itself.
+        "mount" => {
+            for (kind, target) in [
+                ("proc", "/proc"),
+                ("sysfs", "/sys"),
+                ("tmpfs", "/run"),
+                ("cgroup2", "/sys/fs/cgroup"),
+            ] {
+                mount(
+                    Some(kind),
+                    target,
+                    Some(kind),
+                    MsFlags::empty(),
+                    None::<&str>,
+                )?;
+            }
+            done
+        }
+        // Into a control group of its own, under the delegated root.
+        "join" => {
+            let group = Path::new("/sys/fs/cgroup").join(object);
+            fs::create_dir_all(&group)?;
+            fs::write(group.join("cgroup.procs"), "0")?;
+            done
+        }
+        "write" => File::create(object)?.write_all(b"written").and(done),
+        "write-synced" => {
+            let mut file = File::create(object)?;
+            file.write_all(b"written")?;
+            file.sync_all()?;
+            if let Some(folder) = Path::new(object).parent() {
+                File::open(folder)?.sync_all()?;
+            }
+            done
+        }
+        "open-for-writing" => File::options().write(true).open(object).and(done),
+        "show" => Ok(fs::read_to_string(object)?.trim().to_owned()),
+        "list" => {
+            let mut names: Vec<String> = fs::read_dir(object)?
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<io::Result<_>>()?;
+            names.sort();
+            Ok(names.join(" "))
+        }
+        // Gives eth0 an address.
+        "up" => {
+            let address: Ipv4Addr = object.parse().map_err(io::Error::other)?;
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(configure(address))
+                .map_err(io::Error::other)?;
+            done
+        }
+        "listen" => {
+            let port = object.parse().map_err(io::Error::other)?;
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+            std::thread::spawn(move || {
+                for mut connection in listener.incoming().flatten() {
+                    let _ = connection.write_all(b"hello from the node\n");
+                }
+            });
+            done
+        }
+        // The first time only; `object` is where it remembers.
+        "reboot-once" | "power-off-once" => {
+            if Path::new(object).exists() {
+                return Ok("not again".to_owned());
+            }
+            perform("write-synced", object)?;
+            let mode = if verb == "reboot-once" {
+                RebootMode::RB_AUTOBOOT
+            } else {
+                RebootMode::RB_POWER_OFF
+            };
+            match reboot(mode) {
+                Ok(never) => match never {},
+                Err(error) => Err(error.into()),
+            }
+        }
+        "exit" => std::process::exit(object.parse().map_err(io::Error::other)?),
+        other => Err(io::Error::other(format!("no verb `{other}`"))),
+    }
+}
+
+async fn configure(address: Ipv4Addr) -> Result<(), rtnetlink::Error> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|_| rtnetlink::Error::RequestFailed)?;
+    tokio::spawn(connection);
+    let index =
+        nix::net::if_::if_nametoindex("eth0").map_err(|_| rtnetlink::Error::RequestFailed)?;
+    handle
+        .link()
+        .set(LinkUnspec::new_with_index(index).up().build())
+        .execute()
+        .await?;
+    handle
+        .address()
+        .add(index, address.into(), 24)
+        .execute()
+        .await
+}

@@ -1,0 +1,393 @@
+//! The lab's side of a namespace node: a launcher process while it is powered, and a thread that
+//! listens to it.
+
+use std::{
+    collections::BTreeMap,
+    io::BufReader,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::PathBuf,
+    process::{Child, Command as Program, Stdio},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+    time::SystemTime,
+};
+
+use nix::{sys::signal::kill, unistd::Pid};
+
+use super::{
+    ClusterGroup, cgroup,
+    protocol::{Command, Configuration, End, Report, receive, send},
+    wire::Wire,
+};
+use crate::{
+    error::{Attempt, Error, Result, chain},
+    plan::{DiskRole, NodePlan},
+    provider::{DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, Signal},
+};
+
+/// A node of [`super::NamespaceProvider`].
+pub(super) struct NamespaceNode {
+    shared: Arc<Shared>,
+}
+
+/// What the node and the thread that listens to its launcher have in common.
+struct Shared {
+    plan: NodePlan,
+    seed: String,
+    lab: PathBuf,
+    wire: Wire,
+    group: Arc<ClusterGroup>,
+    state: Mutex<State>,
+    /// Notified when the power goes off.
+    off: Condvar,
+}
+
+struct State {
+    running: Option<Running>,
+    /// The node's power is to stay off, whatever PID 1 asked for at that moment.
+    stay_off: bool,
+    link: Link,
+    disks: BTreeMap<DiskRole, DiskCondition>,
+    history: Vec<PowerEvent>,
+}
+
+/// A powered node.
+struct Running {
+    socket: UnixStream,
+    /// Answers to commands.
+    answers: Receiver<Result<(), String>>,
+    pid: i32,
+}
+
+impl NamespaceNode {
+    pub(super) fn new(
+        plan: NodePlan,
+        seed: String,
+        lab: PathBuf,
+        wire: Wire,
+        group: Arc<ClusterGroup>,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                plan,
+                seed,
+                lab,
+                wire,
+                group,
+                state: Mutex::new(State {
+                    running: None,
+                    stay_off: false,
+                    link: Link::Up,
+                    disks: BTreeMap::new(),
+                    history: Vec::new(),
+                }),
+                off: Condvar::new(),
+            }),
+        }
+    }
+}
+
+impl Node for NamespaceNode {
+    fn plan(&self) -> &NodePlan {
+        &self.shared.plan
+    }
+
+    fn power_on(&self) -> Result<()> {
+        let mut state = self.shared.state();
+        if state.running.is_some() {
+            return Err(self.shared.wrong_power("on already", "cut its power first"));
+        }
+        state.stay_off = false;
+        self.shared.start(&mut state)?;
+        state.record(PowerChange::PoweredOn);
+        Ok(())
+    }
+
+    fn cut_power(&self) -> Result<()> {
+        let mut state = self.shared.state();
+        state.stay_off = true;
+        if let Some(running) = &state.running {
+            // A launcher that is ending already does not read it, and needs not.
+            let _ = send(&running.socket, &Command::Cut);
+        }
+        while state.running.is_some() {
+            state = self
+                .shared
+                .off
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    fn power(&self) -> Power {
+        if self.shared.state().running.is_some() {
+            Power::On
+        } else {
+            Power::Off
+        }
+    }
+
+    fn history(&self) -> Vec<PowerEvent> {
+        self.shared.state().history.clone()
+    }
+
+    fn set_link(&self, link: Link) -> Result<()> {
+        let mut state = self.shared.state();
+        state.link = link;
+        if state.running.is_some() {
+            self.shared.wire.set_link(&self.shared.plan.name, link)?;
+        }
+        Ok(())
+    }
+
+    fn signal(&self, service: &str, signal: Signal) -> Result<Vec<i32>> {
+        let processes = self.processes(service)?;
+        if processes.is_empty() {
+            return Err(Error::Node {
+                node: self.shared.plan.name.clone(),
+                message: format!("no process of {service} runs"),
+            });
+        }
+        let number = match signal {
+            Signal::Kill => nix::sys::signal::SIGKILL,
+            Signal::Terminate => nix::sys::signal::SIGTERM,
+            Signal::Stop => nix::sys::signal::SIGSTOP,
+            Signal::Continue => nix::sys::signal::SIGCONT,
+        };
+        for &pid in &processes {
+            match kill(Pid::from_raw(pid), number) {
+                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                Err(error) => {
+                    return Err(error).attempt(|| format!("send {number} to process {pid}"));
+                }
+            }
+        }
+        Ok(processes)
+    }
+
+    fn processes(&self, service: &str) -> Result<Vec<i32>> {
+        let leaf = match service {
+            "init" | "supervisor" => service.to_owned(),
+            name => format!("services/{name}"),
+        };
+        let group = self.shared.group.of(&self.shared.plan.name).join(leaf);
+        match cgroup::processes(&group) {
+            Ok(processes) => Ok(processes),
+            // Never started, or the node is off.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error).attempt(|| format!("read {}", group.display())),
+        }
+    }
+
+    fn set_disk(&self, role: DiskRole, condition: DiskCondition) -> Result<Effective> {
+        let mut state = self.shared.state();
+        let before = state
+            .disks
+            .get(&role)
+            .copied()
+            .unwrap_or(DiskCondition::Healthy);
+        let effective = match &state.running {
+            None => Effective::NextPowerOn,
+            Some(_) if condition == DiskCondition::Healthy && is_lasting(before) => {
+                Effective::NextPowerOn
+            }
+            Some(running) => {
+                self.shared
+                    .command(running, &Command::Disk { role, condition })?;
+                Effective::Now
+            }
+        };
+        state.disks.insert(role, condition);
+        Ok(effective)
+    }
+
+    fn init_process(&self) -> Result<i32> {
+        match &self.shared.state().running {
+            Some(running) => Ok(running.pid),
+            None => Err(self.shared.wrong_power("off", "power it on first")),
+        }
+    }
+}
+
+impl Drop for NamespaceNode {
+    fn drop(&mut self) {
+        // cut_power fails in no way once it is called on a running node; it waits for the end.
+        let _ = self.cut_power();
+    }
+}
+
+/// Whether a file system does not recover from this while it is mounted.
+fn is_lasting(condition: DiskCondition) -> bool {
+    matches!(condition, DiskCondition::ReadOnly | DiskCondition::Removed)
+}
+
+impl State {
+    fn record(&mut self, change: PowerChange) {
+        self.history.push(PowerEvent {
+            at: SystemTime::now(),
+            change,
+        });
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrong_power(&self, state: &str, remedy: &'static str) -> Error {
+        Error::WrongPower {
+            node: self.plan.name.clone(),
+            state: state.to_owned(),
+            remedy,
+        }
+    }
+
+    fn failure(&self, message: String) -> Error {
+        Error::Node {
+            node: self.plan.name.clone(),
+            message,
+        }
+    }
+
+    /// Sends a command to the launcher and waits for its answer.
+    fn command(&self, running: &Running, command: &Command) -> Result<()> {
+        send(&running.socket, command).attempt(|| "reach the node's launcher")?;
+        match running.answers.recv() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => Err(self.failure(message)),
+            Err(_) => Err(self.failure("its power went off at this moment".to_owned())),
+        }
+    }
+
+    /// Starts a launcher and, with it, PID 1; then a thread that listens to it until its end.
+    fn start(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        let (socket, theirs) = UnixStream::pair().attempt(|| "make a socket pair")?;
+        let launcher = Program::new(&self.lab)
+            .arg("namespace-node")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()
+            .attempt(|| format!("start {} namespace-node", self.lab.display()))?;
+        let mut reader = BufReader::new(socket.try_clone().attempt(|| "duplicate the socket")?);
+        match self.bring_up(state, &socket, &mut reader) {
+            Ok(pid) => {
+                let (to_caller, answers) = mpsc::channel();
+                state.running = Some(Running {
+                    socket,
+                    answers,
+                    pid,
+                });
+                let shared = Arc::clone(self);
+                thread::spawn(move || shared.listen(launcher, &mut reader, to_caller));
+                Ok(())
+            }
+            Err(error) => {
+                // Its socket ends here, and it with it.
+                drop((socket, reader));
+                reap(launcher);
+                Err(error)
+            }
+        }
+    }
+
+    fn bring_up(
+        &self,
+        state: &State,
+        socket: &UnixStream,
+        reader: &mut BufReader<UnixStream>,
+    ) -> Result<i32> {
+        let configuration = Configuration {
+            plan: self.plan.clone(),
+            seed: self.seed.clone(),
+            timing_scale: 1.0,
+            cgroup: self.group.of(&self.plan.name),
+            disks: state.disks.clone(),
+        };
+        send(socket, &configuration).attempt(|| "configure the node's launcher")?;
+        let pid = match self.next_report(reader)? {
+            Report::Born { pid } => pid,
+            other => return Err(self.unexpected(&other)),
+        };
+        self.wire
+            .attach(&self.plan.name, pid, self.plan.mac(), state.link)?;
+        send(socket, &Command::Start).attempt(|| "start PID 1")?;
+        match self.next_report(reader)? {
+            Report::Started => Ok(pid),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    fn next_report(&self, reader: &mut BufReader<UnixStream>) -> Result<Report> {
+        receive(reader)
+            .attempt(|| "hear the node's launcher")?
+            .ok_or_else(|| self.failure("its launcher ended during the start".to_owned()))
+    }
+
+    fn unexpected(&self, report: &Report) -> Error {
+        self.failure(match report {
+            Report::Failed { message } => message.clone(),
+            other => format!("its launcher said {other:?} during the start"),
+        })
+    }
+
+    /// Listens to a launcher until its end, and starts the next one if PID 1 wanted a reboot.
+    fn listen(
+        self: &Arc<Self>,
+        launcher: Child,
+        reader: &mut BufReader<UnixStream>,
+        answers: Sender<Result<(), String>>,
+    ) {
+        let mut last_failure = None;
+        let end = loop {
+            match receive(reader) {
+                Ok(Some(Report::Ended { how })) => break how,
+                // Whoever asked may have stopped waiting.
+                Ok(Some(Report::Done)) => drop(answers.send(Ok(()))),
+                Ok(Some(Report::Failed { message })) => {
+                    last_failure = Some(message.clone());
+                    drop(answers.send(Err(message)));
+                }
+                Ok(Some(Report::Born { .. } | Report::Started)) => {}
+                Ok(None) => {
+                    let how =
+                        last_failure.unwrap_or_else(|| "the node's launcher was killed".to_owned());
+                    break End::Crash { how };
+                }
+                Err(error) => {
+                    break End::Crash {
+                        how: format!("no sense in its launcher: {error}"),
+                    };
+                }
+            }
+        };
+        // Who holds the state and waits for an answer must see that none will come.
+        drop(answers);
+        reap(launcher);
+        let mut state = self.state();
+        state.running = None;
+        match end {
+            End::Cut => state.record(PowerChange::Cut),
+            End::PowerOff => state.record(PowerChange::PoweredOff),
+            End::Crash { how } => state.record(PowerChange::Crashed { how }),
+            End::Reboot if state.stay_off => state.record(PowerChange::Cut),
+            End::Reboot => match self.start(&mut state) {
+                Ok(()) => state.record(PowerChange::Rebooted),
+                Err(error) => state.record(PowerChange::Crashed {
+                    how: format!("the start after a reboot failed: {}", chain(&error)),
+                }),
+            },
+        }
+        self.off.notify_all();
+    }
+}
+
+fn reap(mut launcher: Child) {
+    // Its end is all that is waited for; its status says nothing that it has not reported.
+    let _ = launcher.wait();
+}
