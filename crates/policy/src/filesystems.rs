@@ -45,6 +45,8 @@ impl FileSystems {
 
     /// The file system of this name.
     pub fn get(&self, name: &str) -> Option<&FileSystem> {
-        self.filesystems.iter().find(|filesystem| filesystem.name == name)
+        self.filesystems
+            .iter()
+            .find(|filesystem| filesystem.name == name)
     }
 }

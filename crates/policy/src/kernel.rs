@@ -48,6 +48,8 @@ impl KernelSettings {
 
     /// The settings of a machine (`true`) or of a namespace node (`false`), in order.
     pub fn on(&self, machine: bool) -> impl Iterator<Item = &Setting> {
-        self.settings.iter().filter(move |setting| setting.on.holds_on(machine))
+        self.settings
+            .iter()
+            .filter(move |setting| setting.on.holds_on(machine))
     }
 }

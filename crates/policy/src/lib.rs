@@ -16,6 +16,12 @@ pub mod services;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+pub use filesystems::{FileSystem, FileSystems};
+pub use kernel::{KernelSettings, Setting};
+pub use modules::{ModuleList, Modules};
+pub use mounts::{Mount, MountFlag, Mounts};
+pub use services::{Directory, Limits, Service, Services, Supervisor};
+
 /// On which kind of node a line of a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,7 +64,11 @@ fn parse<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, Table
 /// The text of a table.
 macro_rules! table {
     ($file:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/node/", $file))
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../configs/node/",
+            $file
+        ))
     };
 }
 pub(crate) use table;

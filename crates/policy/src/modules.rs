@@ -43,6 +43,13 @@ impl Modules {
 
     /// Every module that is loaded by name after the initramfs, in order.
     pub fn listed(&self) -> impl Iterator<Item = &str> {
-        self.lists.iter().flat_map(|list| list.modules.iter().map(String::as_str))
+        self.lists
+            .iter()
+            .flat_map(|list| list.modules.iter().map(String::as_str))
+    }
+
+    /// Whether a module, by its name with underscores, is never loaded for a device.
+    pub fn refuses(&self, name: &str) -> bool {
+        self.refused.iter().any(|refused| refused == name)
     }
 }

@@ -84,6 +84,8 @@ impl Mounts {
 
     /// The mounts of a machine (`true`) or of a namespace node (`false`), in order.
     pub fn on(&self, machine: bool) -> impl Iterator<Item = &Mount> {
-        self.mounts.iter().filter(move |mount| mount.on.holds_on(machine))
+        self.mounts
+            .iter()
+            .filter(move |mount| mount.on.holds_on(machine))
     }
 }

@@ -108,7 +108,13 @@ impl Services {
     pub fn passwd(&self) -> String {
         let mut text = String::from("root:x:0:0:root:/:/sbin/nologin\n");
         for service in &self.services {
-            let Service { user, uid, gid, name, .. } = service;
+            let Service {
+                user,
+                uid,
+                gid,
+                name,
+                ..
+            } = service;
             text += &format!("{user}:x:{uid}:{gid}:{name}:/:/sbin/nologin\n");
         }
         text
@@ -126,7 +132,13 @@ impl Services {
 
 fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let text = String::deserialize(deserializer)?;
-    u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
-        de::Error::invalid_value(de::Unexpected::Str(&text), &"an octal mode such as \"0700\"")
-    })
+    u32::from_str_radix(&text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| {
+            de::Error::invalid_value(
+                de::Unexpected::Str(&text),
+                &"an octal mode such as \"0700\"",
+            )
+        })
 }
