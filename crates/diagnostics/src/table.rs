@@ -1,7 +1,6 @@
 //! Walking a table.
 
 use std::cell::RefCell;
-use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -21,6 +20,8 @@ pub struct Table<'d> {
     /// The keys that lead to it, joined by dots; empty for the root.
     path: String,
     asked: RefCell<Vec<String>>,
+    /// Required keys that are absent, and what to write.
+    missing: RefCell<Vec<(String, String)>>,
 }
 
 impl<'d> Table<'d> {
@@ -31,6 +32,7 @@ impl<'d> Table<'d> {
             place: None,
             path: String::new(),
             asked: RefCell::default(),
+            missing: RefCell::default(),
         }
     }
 
@@ -41,6 +43,7 @@ impl<'d> Table<'d> {
             place: Some(value.place()),
             path: value.path().to_owned(),
             asked: RefCell::default(),
+            missing: RefCell::default(),
         }
     }
 
@@ -59,19 +62,10 @@ impl<'d> Table<'d> {
     /// The value of a key that must be there. `example` is what to write, such as `` prefix = 24 ``.
     pub fn require(&self, key: &str, example: &str) -> Option<Value<'d>> {
         let value = self.get(key);
-        if value.is_none() && !self.document.broken && !self.misspelled(key) {
-            self.document.error(
-                self.place,
-                format!("`{key}` is missing{}", self.within()),
-                format!(
-                    "write {example}{}",
-                    if self.place.is_none() {
-                        ", above the first [table]"
-                    } else {
-                        ""
-                    }
-                ),
-            );
+        if value.is_none() {
+            self.missing
+                .borrow_mut()
+                .push((key.to_owned(), example.to_owned()));
         }
         value
     }
@@ -155,48 +149,69 @@ impl<'d> Table<'d> {
         }
     }
 
-    /// Whether a key that is there is probably this one: then that is the one error to report.
-    fn misspelled(&self, key: &str) -> bool {
-        self.unknown()
-            .any(|(unknown, _)| nearest(unknown, [key]).is_some())
-    }
-
-    fn unknown(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+    /// Reports keys that nobody asked for. Returns the keys that were probably meant.
+    fn report_unknown(&self) -> Vec<String> {
         let asked = self.asked.borrow();
-        let unknown: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(key, _)| !asked.iter().any(|asked| asked == key.get_ref()))
-            .map(|(key, _)| (key.get_ref().as_ref(), key.span()))
-            .collect();
-        unknown.into_iter()
-    }
-
-    fn report_unknown(&self) {
-        let asked = self.asked.borrow();
-        for (unknown, span) in self.unknown() {
-            let absent = asked
+        let absent = || {
+            asked
                 .iter()
                 .map(String::as_str)
                 .filter(|key| !self.entries.contains_key(*key))
-                .collect::<Vec<_>>();
-            let help = match nearest(unknown, absent) {
-                Some(meant) => format!("did you mean `{meant}`?"),
+        };
+        let mut meant = Vec::new();
+        for key in self
+            .entries
+            .keys()
+            .filter(|key| !asked.iter().any(|asked| asked == key.get_ref()))
+        {
+            let unknown = key.get_ref();
+            let help = match nearest(unknown, absent()) {
+                Some(key) => {
+                    meant.push(key.to_owned());
+                    format!("did you mean `{key}`?")
+                }
                 None => format!(
                     "the keys here are {}",
                     listed(asked.iter().map(String::as_str))
                 ),
             };
-            let shown: String = unknown.escape_debug().collect();
-            let message = format!("unknown key `{shown}`{}", self.within());
-            self.document.error(Some(Place::new(span)), message, help);
+            let message = format!("unknown key `{}`{}", unknown.escape_debug(), self.within());
+            self.document
+                .error(Some(Place::new(key.span())), message, help);
+        }
+        meant
+    }
+
+    /// Reports required keys that are absent, but for those `meant` by an unknown one.
+    fn report_missing(&self, meant: &[String]) {
+        // What is missing may be in the part of the text that could not be read.
+        if self.document.broken {
+            return;
+        }
+        let top = if self.place.is_none() {
+            ", above the first [table]"
+        } else {
+            ""
+        };
+        for (key, example) in self
+            .missing
+            .borrow()
+            .iter()
+            .filter(|(key, _)| !meant.contains(key))
+        {
+            self.document.error(
+                self.place,
+                format!("`{key}` is missing{}", self.within()),
+                format!("write {example}{top}"),
+            );
         }
     }
 }
 
 impl Drop for Table<'_> {
     fn drop(&mut self) {
-        self.report_unknown();
+        let meant = self.report_unknown();
+        self.report_missing(&meant);
     }
 }
 

@@ -33,8 +33,8 @@ pub enum Shape<'d> {
     Datetime(String),
     /// A list.
     Array(Vec<Value<'d>>),
-    /// A table.
-    Table(Table<'d>),
+    /// A table, for [`Value::table`] to read.
+    Table,
 }
 
 impl<'d> Value<'d> {
@@ -188,7 +188,7 @@ impl<'d> Value<'d> {
             DeValue::Boolean(value) => Shape::Boolean(*value),
             DeValue::Datetime(value) => Shape::Datetime(value.to_string()),
             DeValue::Array(items) => Shape::Array(self.items(items)),
-            DeValue::Table(entries) => Shape::Table(Table::of(self, entries)),
+            DeValue::Table(_) => Shape::Table,
             DeValue::Float(number) => Shape::Float(number.as_str().parse().ok()?),
             DeValue::Integer(number) => {
                 let number = to_i64(number);

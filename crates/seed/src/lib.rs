@@ -5,16 +5,22 @@
 //! Pure: no file, clock or network in it. `docs/seed.md` is the operator's reference.
 #![forbid(unsafe_code)]
 
+mod check;
 mod disk;
 mod encoded;
+mod flags;
 mod hash;
 mod machine;
+mod masking;
 mod model;
+mod names;
 mod parse;
+mod read;
 mod secret;
 
 pub use disk::{DiskKind, DiskMatch, DiskSelector};
 pub use encoded::{EncodedError, OperatorKey};
+pub use flags::{OWN_FLAGS, own_flag};
 pub use hash::Hash;
 pub use ipnet::IpNet;
 pub use machine::{MacAddress, Machine, NotFound};

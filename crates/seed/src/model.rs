@@ -144,6 +144,15 @@ pub enum SubjectName {
     Dns(String),
 }
 
+impl fmt::Display for SubjectName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(formatter),
+            Self::Dns(name) => formatter.write_str(name),
+        }
+    }
+}
+
 /// A program whose flags a seed can extend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

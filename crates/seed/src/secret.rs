@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::Hash;
 use crate::encoded::{EncodedError, decode, encode};
 
 /// The cluster's secret. It has no `Display`, its `Debug` shows nothing, and it leaves memory with its owner.
@@ -32,6 +33,13 @@ impl Secret {
         } else {
             Err(SecretError::LowEntropy)
         }
+    }
+
+    /// Whether it is the secret of Masthead's examples, which everybody knows.
+    pub fn is_example(&self) -> bool {
+        /// SHA-256 of the secret in `configs/seeds/`.
+        const EXAMPLE: &str = "bd026833930bd7c7d8cfd95a7d84cbac9cfabb9a3cb4097679406a352029177e";
+        Hash::of(&self.0).to_string() == EXAMPLE
     }
 
     /// The bytes, for key derivation.
