@@ -1,0 +1,36 @@
+//! What a dynamically linked program needs at run time.
+
+use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
+use object::{Endianness, elf};
+
+/// The interpreter and the libraries that an ELF file asks for by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// `PT_INTERP`: the path of the dynamic loader.
+    pub interpreter: Option<String>,
+    /// `DT_NEEDED`: names of libraries, in order.
+    pub libraries: Vec<String>,
+}
+
+/// Reads them from the bytes of a 64-bit program or library; a static one needs nothing.
+pub fn needs(bytes: &[u8]) -> Result<Needs, object::read::Error> {
+    let header = elf::FileHeader64::<Endianness>::parse(bytes)?;
+    let endian = header.endian()?;
+    let mut needs = Needs::default();
+    for segment in header.program_headers(endian, bytes)? {
+        if let Some(path) = segment.interpreter(endian, bytes)? {
+            needs.interpreter = Some(String::from_utf8_lossy(path).into_owned());
+        }
+    }
+    let sections = header.sections(endian, bytes)?;
+    if let Some((dynamic, link)) = sections.dynamic(endian, bytes)? {
+        let strings = sections.strings(endian, bytes, link)?;
+        for entry in dynamic {
+            if entry.tag32(endian) == Some(elf::DT_NEEDED) {
+                let name = entry.string(endian, strings)?;
+                needs.libraries.push(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+    }
+    Ok(needs)
+}

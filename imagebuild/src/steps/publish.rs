@@ -1,0 +1,117 @@
+//! Puts the results where people and programs look for them, all at once.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{CWD, RenameFlags};
+
+use super::Build;
+use super::components::Components;
+use super::modules::Modules;
+use crate::cache::Made;
+use crate::files;
+
+/// Everything that was made.
+pub struct Results<'a> {
+    /// `init`.
+    pub init: &'a Made,
+    /// etcd and Kubernetes.
+    pub components: &'a Components,
+    /// The kernel's.
+    pub modules: &'a Modules,
+    /// `root.erofs`.
+    pub root: &'a Made,
+    /// `initrd`.
+    pub initramfs: &'a Made,
+    /// `masthead.efi`.
+    pub uki: &'a Made,
+    /// `manifest.json`.
+    pub materials: &'a Made,
+    /// systemd-boot, for the disks and boot media that hold the image.
+    pub boot_loader: PathBuf,
+}
+
+/// The step. Returns whether anything changed.
+///
+/// The folder is exchanged as a whole: nobody sees a kernel of one build beside the initramfs of
+/// another. Files are hard links into the cache, for speed and room; a result that somebody
+/// edits in place is found damaged and made again.
+pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Result<bool> {
+    let line = build.progress.line("output");
+    let command_line = build.manifest.kernel.command_line.join(" ");
+    let mut entries = vec![
+        ("init".to_owned(), results.init.path.join("init")),
+        ("vmlinuz".to_owned(), results.modules.image()),
+        ("root.erofs".to_owned(), results.root.path.join("root.erofs")),
+        ("initrd".to_owned(), results.initramfs.path.join("initrd")),
+        (
+            format!("masthead-{}.efi", build.manifest.version),
+            results.uki.path.join("masthead.efi"),
+        ),
+        (
+            "manifest.json".to_owned(),
+            results.materials.path.join("manifest.json"),
+        ),
+        ("systemd-bootx64.efi".to_owned(), results.boot_loader.clone()),
+    ];
+    let components = &results.components.made.path;
+    for name in files::walk(components)?.iter().skip(1) {
+        entries.push((
+            format!("components/{}", name.display()),
+            components.join(name),
+        ));
+    }
+    if current(output, &entries, &command_line) {
+        line.unchanged();
+        return Ok(false);
+    }
+    let parent = output.parent().context("the output is in a folder")?;
+    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    let scratch = tempfile::Builder::new()
+        .prefix(".image-")
+        .tempdir_in(parent)
+        .with_context(|| format!("creating a folder in {}", parent.display()))?;
+    let made = files::folder(scratch.path(), "image")?;
+    files::folder(&made, "components")?;
+    for (name, source) in &entries {
+        place(source, &made.join(name))?;
+    }
+    files::put(&made, "/cmdline", 0o644, command_line.as_bytes())?;
+    let replacing = || format!("replacing {}", output.display());
+    if output.exists() {
+        // What was there goes away with the scratch folder.
+        rustix::fs::renameat_with(CWD, &made, CWD, output, RenameFlags::EXCHANGE)
+            .with_context(replacing)?;
+    } else {
+        fs::rename(&made, output).with_context(replacing)?;
+    }
+    line.done(&output.display().to_string());
+    Ok(true)
+}
+
+fn current(output: &Path, entries: &[(String, PathBuf)], command_line: &str) -> bool {
+    let there = |(name, source): &(String, PathBuf)| {
+        let same = fs::symlink_metadata(output.join(name))
+            .and_then(|one| Ok((one, fs::symlink_metadata(source)?)))
+            .is_ok_and(|(one, other)| (one.dev(), one.ino()) == (other.dev(), other.ino()));
+        same || source.is_symlink()
+            && fs::read_link(output.join(name)).ok() == fs::read_link(source).ok()
+    };
+    fs::read_to_string(output.join("cmdline")).is_ok_and(|text| text == command_line)
+        && entries.iter().all(there)
+        && files::walk(output).is_ok_and(|found| found.len() == entries.len() + 3)
+}
+
+/// Links, or copies where a link cannot be: to another file system.
+fn place(source: &Path, target: &Path) -> Result<()> {
+    let placing = || format!("placing {}", target.display());
+    if let Ok(destination) = fs::read_link(source) {
+        return std::os::unix::fs::symlink(destination, target).with_context(placing);
+    }
+    if fs::hard_link(source, target).is_err() {
+        fs::copy(source, target).with_context(placing)?;
+    }
+    Ok(())
+}
