@@ -1,5 +1,7 @@
 //! Certificate authorities.
 
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -7,7 +9,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 use x509_parser::pem::parse_x509_pem;
 
-use crate::{Error, Secret};
+use crate::{Description, Error, Secret};
 
 /// How far back a certificate's validity begins: clocks of one cluster differ.
 pub(crate) const BACKDATING: Duration = Duration::hours(1);
@@ -49,13 +51,15 @@ impl AuthorityKind {
     }
 }
 
-/// A certificate authority with its key.
-#[derive(Debug)]
+/// A certificate authority with its key; cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Authority {
     kind: AuthorityKind,
     certificate_pem: String,
     certificate_der: Vec<u8>,
-    pub(crate) issuer: Issuer<'static, KeyPair>,
+    /// Nothing that it issues may outlive it: verifiers such as webpki do not look at a trusted authority's own dates.
+    pub(crate) not_after: OffsetDateTime,
+    pub(crate) issuer: Arc<Issuer<'static, KeyPair>>,
 }
 
 impl Authority {
@@ -89,7 +93,8 @@ impl Authority {
             kind,
             certificate_pem: certificate.pem(),
             certificate_der: certificate.der().to_vec(),
-            issuer: Issuer::new(parameters, key),
+            not_after: parameters.not_after,
+            issuer: Arc::new(Issuer::new(parameters, key)),
         })
     }
 
@@ -111,8 +116,9 @@ impl Authority {
         Ok(Self {
             kind,
             certificate_pem: certificate_pem.to_owned(),
+            not_after: Description::of_der(&certificate_der)?.not_after,
             certificate_der,
-            issuer,
+            issuer: Arc::new(issuer),
         })
     }
 

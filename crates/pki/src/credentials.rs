@@ -36,7 +36,7 @@ impl Roots {
 
     /// Puts them together again; `authority` reads each one back.
     pub fn assemble<E>(
-        mut authority: impl FnMut(AuthorityKind) -> Result<Authority, E>,
+        authority: impl Fn(AuthorityKind) -> Result<Authority, E>,
         service_account: ServiceAccountKey,
         encryption: EncryptionKey,
     ) -> Result<Self, E> {
@@ -62,13 +62,18 @@ impl Roots {
 pub struct Leaves(BTreeMap<Purpose, Leaf>);
 
 impl Leaves {
-    /// Puts them together; `leaf` gives each one.
-    pub fn assemble<E>(leaf: impl Fn(Purpose) -> Result<Leaf, E>) -> Result<Self, E> {
-        Purpose::ALL
-            .into_iter()
-            .map(|purpose| leaf(purpose).map(|leaf| (purpose, leaf)))
-            .collect::<Result<_, _>>()
-            .map(Self)
+    /// Puts them together.
+    ///
+    /// # Panics
+    /// When the leaf for a purpose is missing: that would be a fault of the caller's code.
+    pub fn from_all(leaves: impl IntoIterator<Item = (Purpose, Leaf)>) -> Self {
+        let leaves = Self(leaves.into_iter().collect());
+        assert_eq!(
+            leaves.0.len(),
+            Purpose::ALL.len(),
+            "a master has all leaves"
+        );
+        leaves
     }
 
     /// Issues all of them; `names` gives the names of each.
@@ -77,14 +82,14 @@ impl Leaves {
         names: impl Fn(Purpose) -> SubjectNames,
         now: OffsetDateTime,
     ) -> Result<Self, Error> {
-        Self::assemble(|purpose| {
-            issue(
-                purpose,
-                &names(purpose),
-                roots.authority(purpose.authority()),
-                now,
-            )
-        })
+        Purpose::ALL
+            .into_iter()
+            .map(|purpose| {
+                let authority = roots.authority(purpose.authority());
+                issue(purpose, &names(purpose), authority, now).map(|leaf| (purpose, leaf))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The leaf for that purpose.

@@ -42,6 +42,33 @@ impl ServiceAccountKey {
     }
 }
 
+/// A key for a certificate that somebody else signs, such as kubectl's: ECDSA on P-256.
+#[derive(Debug)]
+pub struct ClientKey(KeyPair);
+
+impl ClientKey {
+    /// Makes a new one.
+    pub fn generate() -> Result<Self, Error> {
+        KeyPair::generate()
+            .map(Self)
+            .map_err(|source| Error::Generate {
+                of: "a client".to_owned(),
+                source,
+            })
+    }
+
+    /// The private key, PKCS #8 in PEM.
+    pub fn private_pem(&self) -> Secret {
+        Secret::new(self.0.serialize_pem())
+    }
+
+    /// The public key, SubjectPublicKeyInfo in PEM: what [`issue_kubernetes_admin`](crate::issue_kubernetes_admin)
+    /// asks for.
+    pub fn public_pem(&self) -> String {
+        self.0.public_key_pem()
+    }
+}
+
 /// The key under which the apiserver encrypts secrets in etcd: 32 random bytes for `secretbox`
 /// (XSalsa20 and Poly1305).
 ///

@@ -163,7 +163,7 @@ impl Request<'_> {
         };
         let mut parameters = CertificateParams::default();
         parameters.not_before = now - BACKDATING;
-        parameters.not_after = now + self.lifetime;
+        parameters.not_after = (now + self.lifetime).min(authority.not_after);
         parameters.distinguished_name = DistinguishedName::new();
         if let Some(organization) = self.organization {
             parameters

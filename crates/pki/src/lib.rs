@@ -23,7 +23,7 @@ mod secret;
 pub use authority::{Authority, AuthorityKind};
 pub use credentials::{Leaves, Roots};
 pub use error::Error;
-pub use keys::{EncryptionKey, ServiceAccountKey};
+pub use keys::{ClientKey, EncryptionKey, ServiceAccountKey};
 pub use leaf::{Description, KUBERNETES_ADMIN_MAX, Leaf, MANAGEMENT_ROLE_ADMIN, OPERATOR_LIFETIME};
 pub use leaf::{issue, issue_kubernetes_admin, issue_operator};
 pub use login::{LoginProof, NONCE_LENGTH, server_key_hash};

@@ -1,1 +1,37 @@
-//! (being written)
+//! Who this node is, in which cluster, and with which keys: what STATE holds, and the rules by which it
+//! comes to be exactly once.
+//!
+//! ```text
+//! /state/machine-id              random, for ever
+//! /state/identity.json           cluster id, members, digests of what was founded
+//! /state/pki/AUTHORITY.crt|key   the authorities           ┐
+//! /state/pki/service-account.key signs tokens              ├ made once, never again
+//! /state/pki/encryption-key      encrypts secrets at rest  ┘
+//! /state/leaves/PURPOSE.pem      certificate and key, made again whenever they are due
+//! /state/started                 etcd's first start, and on which file system
+//! /etcd/started                  its counterpart
+//! ```
+//! All of it is root's alone (0700, 0600). Services read copies on a tmpfs, in directories of their own
+//! (`masthead-control-plane` plans them, [`write_plan`] writes them), so that a lost STATE stops no service.
+//!
+//! - [`establish`] reads the identity, or founds a cluster of one;
+//! - [`first_start`] decides whether etcd may start, and as what;
+//! - [`Keeper`] issues leaves and keeps them valid;
+//! - [`bootstrap`] applies the objects that every cluster has.
+
+mod bootstrap;
+mod deploy;
+mod first_start;
+mod founding;
+mod keeper;
+mod problem;
+mod record;
+mod storage;
+
+pub use bootstrap::{BootstrapError, apply_bootstrap, keep_bootstrap_applied};
+pub use deploy::{Changes, DeployError, Owners, write_plan};
+pub use first_start::{EtcdVolume, confirm_started, first_start};
+pub use founding::{Established, Identity, establish};
+pub use keeper::{Issued, Keeper};
+pub use problem::Problem;
+pub use storage::StorageError;
