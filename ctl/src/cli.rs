@@ -1,0 +1,182 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use masthead_api::Fingerprint;
+
+use crate::duration;
+
+/// The operator's client of Masthead nodes.
+#[derive(Debug, Parser)]
+#[command(name = "mastctl", version, disable_version_flag = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failed, 2 refused or wrong usage, 3 began and stopped.
+The first steps: mastctl keygen, mastctl secret, mastctl seed check FILE, and, when the node
+is up, mastctl login NODE and mastctl kubeconfig.";
+
+impl Cli {
+    /// How the caller wants the output.
+    pub fn output(&self) -> Output {
+        self.global.output
+    }
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences.
+    Table,
+    /// JSON, one document.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The configuration [default: ~/.config/masthead/mastctl.toml].
+    #[arg(long, global = true, env = "MASTCTL_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The context in it [default: its current one].
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Nodes by name, comma-separated [default: all of the context].
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_delimiter = ',',
+        value_name = "NODES"
+    )]
+    pub(crate) nodes: Vec<String>,
+    /// For people or for programs.
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub(crate) output: Output,
+    /// How long to wait for a node's answer.
+    #[arg(long, global = true, value_parser = duration::parse, default_value = "30s", value_name = "TIME")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an operator's key pair; its public half goes into the seed's `admins`.
+    Keygen(Keygen),
+    /// Make a cluster's secret for a seed.
+    Secret,
+    /// Work with seeds.
+    #[command(subcommand)]
+    Seed(SeedCommand),
+    /// Prove to hold an operator's key, and get a certificate of 8 hours.
+    Login(Login),
+    /// What nodes are and do, and what they wait for.
+    Status,
+    /// A service's output.
+    Logs(Logs),
+    /// Get a kubeconfig that expires; its private key never leaves this machine.
+    Kubeconfig(Kubeconfig),
+    /// Stop a node in order, and start it again.
+    Reboot(Power),
+    /// Stop a node in order.
+    Poweroff(Power),
+    /// The version of mastctl.
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    /// Where the private key goes [default: operator.key beside the configuration].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SeedCommand {
+    /// Check a seed as a node would.
+    Check {
+        /// The seed.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The node: HOST, HOST:PORT, or a name in the configuration.
+    pub(crate) node: String,
+    /// The fingerprint of the operators' authority, as the node's console shows it.
+    #[arg(long)]
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// The operator's private key [default: the context's, or operator.key beside the configuration].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// The name in the node's certificate, when it is not the one to connect to.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The service: etcd, kube-apiserver, …
+    pub(crate) service: String,
+    /// Go on with what it writes from now on.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many past lines.
+    #[arg(long, default_value_t = masthead_api::routes::DEFAULT_LOG_LINES)]
+    pub(crate) lines: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kubeconfig {
+    /// How long it shall be good, at most 7d.
+    #[arg(long, value_parser = duration::parse, default_value = "8h", value_name = "TIME")]
+    pub(crate) ttl: Duration,
+    /// Group system:masters, past all authorization; logged by the node as a warning.
+    #[arg(long)]
+    pub(crate) break_glass: bool,
+    /// The apiserver's URL [default: as the node says].
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The name in the apiserver's certificate, when it is not the one in the URL.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_server_name: Option<String>,
+    /// Where it goes, with mode 0600 [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Power {
+    /// Wait until it is done: the node is up again, or gone.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait.
+    #[arg(long, value_parser = duration::parse, default_value = "10m", value_name = "TIME")]
+    pub(crate) wait_timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nodes_are_separated_by_commas() {
+        let cli = Cli::parse_from(["mastctl", "status", "-n", "m1,m2", "-n", "m3"]);
+        assert_eq!(cli.global.nodes, ["m1", "m2", "m3"]);
+        assert!(Cli::try_parse_from(["mastctl", "kubeconfig", "--ttl", "soon"]).is_err());
+        assert!(Cli::try_parse_from(["mastctl", "login", "m1", "--fingerprint", "ab"]).is_err());
+    }
+}

@@ -1,0 +1,337 @@
+//! Requests to one node.
+
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use masthead_api::{ApiError, Fingerprint};
+use masthead_pki::Description;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::Node;
+use crate::failure::{Failure, chain};
+use crate::tls::{Verifier, configuration};
+
+pub use crate::tls::{Credentials, Trust};
+
+/// The longest answer that is read whole, in bytes.
+const MAX_ANSWER: usize = 8 << 20;
+
+/// A node, whom to believe there, and who to be.
+#[derive(Clone, Debug)]
+pub struct Client {
+    node: Node,
+    tls: Arc<ClientConfig>,
+    verifier: Arc<Verifier>,
+    timeout: Duration,
+}
+
+/// A connection whose node has been verified.
+#[derive(Debug)]
+pub struct Connection {
+    client: Client,
+    sender: SendRequest<Full<Bytes>>,
+    certificate: CertificateDer<'static>,
+}
+
+impl Client {
+    /// A client; nothing is sent yet.
+    pub fn new(
+        node: Node,
+        trust: Trust,
+        credentials: Option<&Credentials>,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        if let Some(credentials) = credentials {
+            check_expiry(&credentials.certificate)?;
+        }
+        let (tls, verifier) = configuration(trust, credentials)?;
+        Ok(Self {
+            node,
+            tls,
+            verifier,
+            timeout,
+        })
+    }
+
+    /// The fingerprint of the authority that the node presented last time.
+    pub fn presented(&self) -> Option<Fingerprint> {
+        self.verifier.presented()
+    }
+
+    /// Connects and verifies the node.
+    pub async fn connect(&self) -> Result<Connection, Failure> {
+        let name = self.node.certificate_name();
+        let server_name = ServerName::try_from(name).map_err(|error| {
+            Failure::refused(
+                self.connect_what(),
+                error.to_string(),
+                "The name must be a DNS name or an address.",
+            )
+        })?;
+        let connecting = async {
+            let (host, port) = self.node.address();
+            let socket = TcpStream::connect((host, port)).await?;
+            TlsConnector::from(self.tls.clone())
+                .connect(server_name, socket)
+                .await
+        };
+        let stream = tokio::time::timeout(self.timeout, connecting)
+            .await
+            .map_err(|_| self.silent(self.connect_what()))?
+            .map_err(|error| self.explain(self.connect_what(), &error))?;
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificate = certificates.first().cloned().map_or_else(
+            || CertificateDer::from(Vec::new()),
+            CertificateDer::into_owned,
+        );
+        let (sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.explain(self.connect_what(), &error))?;
+        // Its errors come out of the requests on it.
+        tokio::spawn(connection);
+        Ok(Connection {
+            client: self.clone(),
+            sender,
+            certificate,
+        })
+    }
+
+    /// One request on a connection of its own, and the whole answer as JSON.
+    pub async fn ask<M: Serialize + Sync>(
+        &self,
+        what: &str,
+        path: &str,
+        message: Option<&M>,
+    ) -> Result<serde_json::Value, Failure> {
+        self.connect().await?.ask(what, path, message).await
+    }
+
+    fn connect_what(&self) -> String {
+        format!("connect to {}", self.node.endpoint)
+    }
+
+    fn silent(&self, what: String) -> Failure {
+        Failure {
+            exit: crate::Exit::Failed,
+            what,
+            why: format!("no answer within {} s", self.timeout.as_secs()),
+            next: "Check that the node is up (its console shows its address), the address, and the firewalls in between; --timeout waits longer.".to_owned(),
+            code: "timeout".to_owned(),
+        }
+    }
+
+    fn explain(&self, what: String, error: &(dyn StdError + 'static)) -> Failure {
+        let (code, next) = match (find::<rustls::Error>(error), find::<io::Error>(error)) {
+            (Some(error), _) => self.explain_tls(error),
+            (None, Some(error)) => explain_io(error),
+            (None, None) => (
+                "failed",
+                "Try again; if it stays, look at the node's console.".into(),
+            ),
+        };
+        Failure::new(what, error, next).with_code(code)
+    }
+
+    fn explain_tls(&self, error: &rustls::Error) -> (&'static str, String) {
+        use CertificateError as Bad;
+        match error {
+            rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+                let shown = |fingerprint: Option<Fingerprint>| {
+                    fingerprint.map_or_else(|| "none".to_owned(), |text| text.to_string())
+                };
+                (
+                    "authority-differs",
+                    format!(
+                        "The node's authority is {}, the pinned one is {}. If the cluster was founded anew, compare with the node's console and run `mastctl login NODE --fingerprint …`; if not, this is another machine, or somebody is in between.",
+                        shown(self.presented()),
+                        shown(self.verifier.trust().fingerprint()),
+                    ),
+                )
+            }
+            rustls::Error::InvalidCertificate(
+                Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. },
+            ) => (
+                "clock-skew",
+                "Compare this machine's clock with the node's: the certificate is renewed long before it expires, so one of the two is wrong.".into(),
+            ),
+            rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => (
+                "name-differs",
+                "Connect to an address or name of the seed, or say which one its certificate has: `name` in the configuration, `mastctl login --name`.".into(),
+            ),
+            rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => (
+                "certificate-expired",
+                "Run `mastctl login NODE`; if it was just done, compare the clocks.".into(),
+            ),
+            rustls::Error::AlertReceived(_) => (
+                "certificate-refused",
+                "The node does not take this certificate: run `mastctl login NODE`.".into(),
+            ),
+            _ => ("tls", "Check that this is a node's management port (9440).".into()),
+        }
+    }
+}
+
+fn explain_io(error: &io::Error) -> (&'static str, String) {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => (
+            "connection-refused",
+            "The machine is there and nothing listens: check address and port, and on the console whether the node is still waiting for its seed or disk.".into(),
+        ),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => (
+            "unreachable",
+            "Check the address, this machine's routes, and that the node is up.".into(),
+        ),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => (
+            "connection-lost",
+            "The node closed the connection: it may be stopping, or have refused the certificate. Try again, then `mastctl login NODE`.".into(),
+        ),
+        _ => ("failed", "Check the address and the network.".into()),
+    }
+}
+
+impl Connection {
+    /// The node's certificate, DER.
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// A request, and its answer if it is a success: `POST` with a message, `GET` without.
+    pub async fn send<M: Serialize + Sync>(
+        &mut self,
+        what: &str,
+        path: &str,
+        message: Option<&M>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let client = &self.client;
+        let what = || format!("{what} of {}", client.node.endpoint);
+        let wrong = |error: &dyn StdError| Failure::new(what(), error, "Report it.");
+        let (method, body) = match message {
+            Some(message) => (
+                Method::POST,
+                serde_json::to_vec(message).map_err(|error| wrong(&error))?,
+            ),
+            None => (Method::GET, Vec::new()),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, client.node.endpoint.as_str())
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::from(body))
+            .map_err(|error| wrong(&error))?;
+        let answer = tokio::time::timeout(client.timeout, self.sender.send_request(request))
+            .await
+            .map_err(|_| client.silent(what()))?
+            .map_err(|error| client.explain(what(), &error))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let body = whole(client, what(), answer).await?;
+        Err(match serde_json::from_slice::<ApiError>(&body) {
+            Ok(error) => Failure::answered(what(), &error),
+            Err(_) => Failure {
+                exit: crate::Exit::Failed,
+                what: what(),
+                why: format!("it answered {status}, and no reason that this mastctl can read"),
+                next:
+                    "Check that this is a node's management port, and use a mastctl of its version."
+                        .to_owned(),
+                code: "failed".to_owned(),
+            },
+        })
+    }
+
+    /// Like [`Connection::send`], with the whole answer as JSON.
+    pub async fn ask<M: Serialize + Sync>(
+        &mut self,
+        what: &str,
+        path: &str,
+        message: Option<&M>,
+    ) -> Result<serde_json::Value, Failure> {
+        let answer = self.send(what, path, message).await?;
+        let what = format!("{what} of {}", self.client.node.endpoint);
+        let body = whole(&self.client, what.clone(), answer).await?;
+        serde_json::from_slice(&body).map_err(|error| unreadable(&what, &error))
+    }
+
+    /// The client's explanation of an error that came while an answer was read.
+    pub fn explain(&self, what: &str, error: &hyper::Error) -> Failure {
+        self.client
+            .explain(format!("{what} of {}", self.client.node.endpoint), error)
+    }
+}
+
+/// An answer of another shape than this release reads.
+pub(crate) fn unreadable(what: &str, error: &serde_json::Error) -> Failure {
+    Failure::new(what, error, "Use a mastctl of the node's version.").with_code("unreadable-answer")
+}
+
+async fn whole(
+    client: &Client,
+    what: String,
+    answer: Response<Incoming>,
+) -> Result<Bytes, Failure> {
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect();
+    match tokio::time::timeout(client.timeout, body).await {
+        Err(_) => Err(client.silent(what)),
+        Ok(Err(error)) => Err(client.explain(what, &*error)),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
+}
+
+/// The first error of that type among an error, its sources, and what `io::Error` wraps.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if let Some(wrapped) = wrapped {
+            let wrapped: &(dyn StdError + 'static) = wrapped;
+            if let Some(found) = find::<E>(wrapped) {
+                return Some(found);
+            }
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Says at once that a certificate has expired: the node could only close the connection.
+fn check_expiry(certificate: &str) -> Result<(), Failure> {
+    let what = "use the operator's certificate";
+    let description = Description::of_pem(certificate)
+        .map_err(|error| Failure::new(what, &error, "Run `mastctl login NODE`."))?;
+    if OffsetDateTime::now_utc() < description.not_after {
+        return Ok(());
+    }
+    let at = description
+        .not_after
+        .format(&Rfc3339)
+        .unwrap_or_else(|error| chain(&error));
+    Err(Failure::refused(
+        what,
+        format!("it expired at {at}"),
+        "Run `mastctl login NODE`; if that is in the future, this machine's clock is wrong.",
+    )
+    .with_code("certificate-expired"))
+}

@@ -1,0 +1,65 @@
+//! One module for each command.
+
+mod keys;
+mod kubeconfig;
+mod login;
+mod logs;
+mod power;
+mod seed;
+mod session;
+mod status;
+
+use std::io::{self, Write as _};
+
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::cli::{Cli, Command, Output, SeedCommand};
+use masthead_api::routes;
+use session::Session;
+
+/// Runs a command.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    let session = Session::new(global)?;
+    match command {
+        Command::Keygen(arguments) => keys::keygen(&session, arguments),
+        Command::Secret => keys::secret(&session),
+        Command::Seed(SeedCommand::Check { file }) => seed::check(&session, &file),
+        Command::Login(arguments) => login::run(&session, arguments).await,
+        Command::Status => status::run(&session).await,
+        Command::Logs(arguments) => logs::run(&session, arguments).await,
+        Command::Kubeconfig(arguments) => kubeconfig::run(&session, arguments).await,
+        Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,
+        Command::Poweroff(arguments) => power::run(&session, routes::POWEROFF, arguments).await,
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            say(
+                session.output(),
+                &format!("mastctl {version}\n"),
+                || json!({ "version": version }),
+            )
+        }
+    }
+}
+
+/// Prints text for people, or a document for programs.
+fn say(output: Output, text: &str, document: impl FnOnce() -> Value) -> Result<(), Failure> {
+    match output {
+        Output::Table => write(text.as_bytes()),
+        Output::Json => write(format!("{}\n", document()).as_bytes()),
+    }
+}
+
+/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
+fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            "write to standard output",
+            &error,
+            "Check where it goes to.",
+        )),
+        _ => Ok(()),
+    }
+}
