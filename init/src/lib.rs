@@ -4,6 +4,7 @@
 //! their loop; everything else belongs to the supervisor.
 
 pub mod console;
+pub mod descriptor;
 pub mod disk;
 pub mod identity;
 pub mod link;
