@@ -82,6 +82,7 @@ impl Machine for Service {
 
     fn step(&mut self, now: BootTime, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.forget_deaths(now);
         self.handle(now, event, &mut actions);
         self.pursue(now, &mut actions);
         actions.extend(self.deadline().map(Action::WakeAt));
@@ -202,12 +203,6 @@ impl Service {
                 self.start_failed(now, error, actions);
                 self.kill(now, actions);
             }
-            State::Alive(Condition::Ready(since))
-                if self.deaths.any() && *since + self.deaths.reset_after() <= now =>
-            {
-                self.deaths.forget();
-                self.pursue_probes(now, actions);
-            }
             State::Alive(_) => self.pursue_probes(now, actions),
             State::Terminating { grace, kill_at } if *kill_at <= now => {
                 actions.push(Action::Note(Note::GraceOver(*grace)));
@@ -226,22 +221,33 @@ impl Service {
         }
     }
 
+    /// A service that was ready for long enough is forgiven; also when it dies before the
+    /// deadline for it was noticed.
+    fn forget_deaths(&mut self, now: BootTime) {
+        if self.forget_at().is_some_and(|at| at <= now) {
+            self.deaths.forget();
+        }
+    }
+
+    fn forget_at(&self) -> Option<BootTime> {
+        match self.state {
+            State::Alive(Condition::Ready(since)) if self.deaths.any() => {
+                Some(since + self.deaths.reset_after())
+            }
+            _ => None,
+        }
+    }
+
     fn deadline(&self) -> Option<BootTime> {
         match self.state {
             State::Waiting | State::Stopped { .. } => None,
-            State::Alive(condition) => {
+            State::Alive(_) => {
                 let probes = self
                     .readiness
                     .iter()
                     .chain(&self.liveness)
                     .map(Prober::deadline);
-                let reset = match condition {
-                    Condition::Ready(since) if self.deaths.any() => {
-                        Some(since + self.deaths.reset_after())
-                    }
-                    _ => None,
-                };
-                probes.chain(reset).min()
+                probes.chain(self.forget_at()).min()
             }
             State::Examining { ask_at: at }
             | State::Starting { until: at }
@@ -505,6 +511,7 @@ impl Service {
             }
             State::Terminating { .. } => self.clear(now, actions),
             State::Reaping { .. } => self.settle(now, actions),
+            State::Killing { .. } => actions.push(Action::Examine),
             _ => {}
         }
     }

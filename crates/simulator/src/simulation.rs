@@ -35,14 +35,14 @@ pub trait Environment: Sized {
     /// Sees what a machine is told, just before it is.
     fn told(&mut self, now: BootTime, node: Node, event: &<Self::Machine as Machine>::Event);
 
-    /// Checks a machine that has just made a step, before its actions are carried out; `alarm` is
-    /// its deadline.
+    /// Checks a machine that has just made a step, and what it asks for, before that is carried
+    /// out.
     fn check(
         &mut self,
         now: BootTime,
         node: Node,
         machine: &Self::Machine,
-        alarm: Alarm,
+        actions: &[<Self::Machine as Machine>::Action],
     ) -> Result<(), String>;
 
     /// Checks what must be reached in the end, after a calm time.
@@ -96,9 +96,9 @@ impl<E: Environment> Simulation<E> {
         };
         self.environment.told(now, node, &event);
         let actions = machine.step(now, event);
+        self.environment.check(now, node, machine, &actions)?;
         let mut alarm = Alarm::default();
         alarm.set_by(&actions);
-        self.environment.check(now, node, machine, alarm)?;
         self.schedule.set_alarm(node, alarm.at());
         let life = self.schedule.life(node);
         for action in actions {

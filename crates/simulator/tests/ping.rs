@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use masthead_machine::{Alarm, BootTime, Machine, Wakes, Woken};
+use masthead_machine::{BootTime, Machine, Wakes, Woken};
 use masthead_simulator::{Environment, Node, Schedule, Simulation, check, replay};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -145,9 +145,9 @@ impl Environment for Network {
         _: BootTime,
         _: Node,
         machine: &Pinger,
-        alarm: Alarm,
+        actions: &[Action],
     ) -> Result<(), String> {
-        if alarm.at().is_none() && !machine.impatient {
+        if !machine.impatient && !actions.iter().any(|action| action.wake_at().is_some()) {
             return Err("no deadline".into());
         }
         Ok(())
