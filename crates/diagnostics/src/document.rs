@@ -120,14 +120,37 @@ impl Document {
         let text = std::mem::take(&mut self.text);
         let (root, errors) = DeTable::parse_recoverable(&text);
         self.broken = !errors.is_empty();
+        // After a fault of syntax, what else is wrong with that line is only its echo.
+        let mut faulty_lines = Vec::new();
+        let mut end_of_sense = text.len();
         for error in &errors {
             let found = syntax::explain(&text, error);
+            let start = found.place.start;
+            let (line, _) = position(&text, start);
+            if start > end_of_sense || faulty_lines.contains(&line) {
+                continue;
+            }
             self.error(Some(found.place), found.message, found.help);
+            faulty_lines.push(line);
+            if syntax::ends_sense(error) {
+                end_of_sense = start;
+            }
         }
+        let of_syntax = self.found.get_mut().len();
         let value = {
             let root = Table::root(&self, root.get_ref());
             reader(&root)
         };
+        let echo = |found: &Found| {
+            found.place.is_some_and(|place| {
+                place.start > end_of_sense || faulty_lines.contains(&position(&text, place.start).0)
+            })
+        };
+        let mut index = 0;
+        self.found.get_mut().retain(|found| {
+            index += 1;
+            index <= of_syntax || !echo(found)
+        });
         self.text = text;
         let report = self.into_report();
         (value.filter(|_| !report.has_errors()), report)
@@ -154,7 +177,6 @@ impl Document {
         let mut found = self.found.into_inner();
         // Stable: what is found first about a place is said first.
         found.sort_by_key(|found| found.place.map_or(0, |place| place.start));
-        let mut lines_with_errors = Vec::new();
         let mut diagnostics = Vec::new();
         for Found {
             severity,
@@ -164,13 +186,6 @@ impl Document {
         } in found
         {
             let (line, column) = place.map_or((1, 1), |place| position(&self.text, place.start));
-            // After a fault of syntax, what else is wrong with that line is only its echo.
-            if self.broken && place.is_some() && lines_with_errors.contains(&line) {
-                continue;
-            }
-            if place.is_some() {
-                lines_with_errors.push(line);
-            }
             diagnostics.push(Diagnostic {
                 severity,
                 file: self.file.clone(),

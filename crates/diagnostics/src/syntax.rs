@@ -35,7 +35,15 @@ pub(crate) fn explain(text: &str, error: &Error) -> Explained {
 }
 
 fn remedy(message: &str) -> &'static str {
-    const REMEDIES: [(&str, &str); 7] = [
+    const REMEDIES: [(&str, &str); 9] = [
+        (
+            "missing comma between array elements",
+            "close the list above with `]`, or write a comma",
+        ),
+        (
+            "missing comma between key-value pairs",
+            "close the table above with `}`, or write a comma",
+        ),
         (
             "string values must be quoted",
             "put text, addresses and sizes in double quotes: key = \"text\"",
@@ -63,6 +71,12 @@ fn remedy(message: &str) -> &'static str {
             "write key = value, one a line, text in double quotes",
             |(_, remedy)| remedy,
         )
+}
+
+/// Whether a bracket was not closed: from there on, the parser stumbles over every line, and nothing that it says is worth
+/// repeating.
+pub(crate) fn ends_sense(error: &Error) -> bool {
+    error.message().contains("missing comma")
 }
 
 /// The nearest character boundary at or before `offset`.

@@ -54,7 +54,7 @@ impl<'d> Table<'d> {
 
     /// The value of a key, if it is there.
     pub fn get(&self, key: &str) -> Option<Value<'d>> {
-        self.asked.borrow_mut().push(key.to_owned());
+        self.ask(key);
         let (key, value) = self.entries.get_key_value(key)?;
         Some(self.value(key, value))
     }
@@ -91,7 +91,7 @@ impl<'d> Table<'d> {
     /// Reports a key as an error of its own, with a better reason than "unknown". Does nothing if it is absent.
     pub fn refuse(&self, key: &str, message: &str, help: &str) {
         if let Some((key, _)) = self.entries.get_key_value(key) {
-            self.asked.borrow_mut().push(key.get_ref().to_string());
+            self.ask(key.get_ref());
             self.document.error(
                 Some(Place::new(key.span())),
                 message.to_owned(),
@@ -139,6 +139,13 @@ impl<'d> Table<'d> {
             format!("{}.{key}", self.path)
         };
         Value::new(self.document, value, path)
+    }
+
+    fn ask(&self, key: &str) {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.iter().any(|known| known == key) {
+            asked.push(key.to_owned());
+        }
     }
 
     fn within(&self) -> String {

@@ -99,9 +99,15 @@ impl<'d> Value<'d> {
     pub fn integer(&self, range: RangeInclusive<i64>) -> Option<i64> {
         let (least, most) = (range.start(), range.end());
         let DeValue::Integer(number) = self.inner.get_ref() else {
+            // "24" in quotes was meant as 24.
+            let quoted = match self.inner.get_ref() {
+                DeValue::String(text) => text.parse().ok().filter(|number| range.contains(number)),
+                _ => None,
+            };
+            let number = quoted.unwrap_or(*least);
             self.wrong_type(
                 "a whole number",
-                &format!("{} = {least}, without quotes", self.key()),
+                &format!("{} = {number}, without quotes", self.key()),
             );
             return None;
         };
@@ -126,10 +132,15 @@ impl<'d> Value<'d> {
 
     /// A table.
     pub fn table(&self) -> Option<Table<'d>> {
+        self.table_like(&format!("{} = {{ key = value }}", self.key()))
+    }
+
+    /// A table. `example` is what to write instead of anything else, such as `` network = { prefix = 24 } ``.
+    pub fn table_like(&self, example: &str) -> Option<Table<'d>> {
         if let DeValue::Table(entries) = self.inner.get_ref() {
             return Some(Table::of(self, entries));
         }
-        self.wrong_type("a table", &format!("{} = {{ key = value }}", self.key()));
+        self.wrong_type("a table", example);
         None
     }
 
@@ -138,7 +149,11 @@ impl<'d> Value<'d> {
         if let DeValue::Array(items) = self.inner.get_ref() {
             return Some(self.items(items));
         }
-        self.wrong_type("a list", &format!("{} = […]", self.key()));
+        let item = match self.inner.get_ref() {
+            DeValue::String(text) => format!("{text:?}"),
+            _ => "…".to_owned(),
+        };
+        self.wrong_type("a list", &format!("{} = [{item}]", self.key()));
         None
     }
 

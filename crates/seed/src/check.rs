@@ -30,12 +30,16 @@ pub(crate) fn check(root: &Table<'_>, seed: &SeedDraft) {
     number_of_masters(reporter, &seed.masters);
     twins(reporter, &seed.masters);
     for master in &seed.masters {
-        network_of(reporter, master);
         disks_of(reporter, master, &seed.masters);
     }
-    one_family(reporter, &seed.masters);
-    endpoint(reporter, seed);
-    prefixes(reporter, seed);
+    // With two families, whatever else is said about networks would only confuse.
+    if one_family(reporter, &seed.masters) {
+        for master in &seed.masters {
+            network_of(reporter, master);
+        }
+        endpoint(reporter, seed);
+        prefixes(reporter, seed);
+    }
 }
 
 /// Says one thing about one place once: a common value can be wrong for every master.
@@ -296,15 +300,17 @@ fn not_a_host(net: IpNet, address: IpAddr) -> Option<&'static str> {
     }
 }
 
-fn one_family(reporter: &mut Reporter<'_, '_>, masters: &[Draft]) {
+fn one_family(reporter: &mut Reporter<'_, '_>, masters: &[Draft]) -> bool {
     let mut addresses = masters
         .iter()
         .filter_map(|master| Some((master, master.address.as_ref()?)));
     let Some((first, family)) = addresses.next() else {
-        return;
+        return true;
     };
+    let mut one = true;
     for (master, address) in addresses {
         if address.value.is_ipv4() != family.value.is_ipv4() {
+            one = false;
             reporter.error(
                 address.place,
                 format!(
@@ -315,6 +321,7 @@ fn one_family(reporter: &mut Reporter<'_, '_>, masters: &[Draft]) {
             );
         }
     }
+    one
 }
 
 fn endpoint(reporter: &mut Reporter<'_, '_>, seed: &SeedDraft) {

@@ -164,7 +164,11 @@ pub(crate) fn instead(flag: &str) -> &'static str {
 
 /// A component's name that was probably meant.
 pub(crate) fn nearest_component(written: &str) -> Option<&'static str> {
-    nearest(written, Component::ALL.map(Component::name))
+    let names = Component::ALL.map(Component::name);
+    let short = names
+        .into_iter()
+        .find(|name| name.strip_prefix("kube-") == Some(written));
+    short.or_else(|| nearest(written, names))
 }
 
 #[cfg(test)]

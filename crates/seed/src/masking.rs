@@ -46,7 +46,8 @@ pub(crate) fn secrets(text: &str) -> Vec<Range<usize>> {
 fn value_of_secret(line: &str) -> Option<usize> {
     let equals = line.find('=')?;
     let key = line[..equals].trim().trim_matches(['"', '\'']);
-    nearest(key, ["secret"])?;
+    // `services` looks like `secret`, and is none.
+    nearest(key, ["secret", "services"]).filter(|meant| *meant == "secret")?;
     let value = &line[equals + 1..];
     let blank = value.len() - value.trim_start().len();
     let value = &value[blank..];
@@ -96,5 +97,9 @@ mod tests {
             "secret = \"**\n***\n******\nb = 1"
         );
         assert_eq!(masked("cluster = \"ams\""), "cluster = \"ams\"");
+        assert_eq!(
+            masked("services = \"10.0.0.0/8\""),
+            "services = \"10.0.0.0/8\""
+        );
     }
 }

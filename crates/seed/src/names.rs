@@ -58,7 +58,7 @@ pub(crate) fn host_address(value: &Value<'_>, example: &str) -> Option<IpAddr> {
     };
     if let Some(kind) = unusable(address) {
         value.error(
-            format!("`{path}`: {address} is {kind}, which no single host can be reached at"),
+            format!("`{path}`: {address} is {kind}, not that of a host in the network"),
             format!("write the host's own address, {example}"),
         );
         return None;

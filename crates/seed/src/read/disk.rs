@@ -65,9 +65,10 @@ fn refuse_text(value: &Value<'_>, text: &str) {
             "name the disk by what it is: disk = { serial = \"S4EV123\" }",
         );
     } else {
+        let example = EXAMPLE.replacen("disk", path.rsplit('.').next().unwrap_or(path), 1);
         value.error(
             format!("`{path}`: {text:?} is not a disk"),
-            format!("write {EXAMPLE}"),
+            format!("write {example}"),
         );
     }
 }
@@ -116,6 +117,9 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("{text:?} does not begin with a whole number"))?;
     if number == 0 {
         return Err("a size of 0 asks for nothing".to_owned());
+    }
+    if unit.starts_with(['.', ',']) {
+        return Err(format!("{text:?} is not a whole number of units"));
     }
     if unit.is_empty() {
         return Err(format!("{text:?} has no unit"));

@@ -88,6 +88,9 @@ fn document(
             help: "leave it out".to_owned(),
         });
     }
+    if specification.key == ADMISSION.key {
+        refuse_paths(&mut document, &mut faults);
+    }
     schema::check(
         specification.key,
         &document,
@@ -168,6 +171,25 @@ fn audit_rules(document: &Json, faults: &mut Vec<Fault>) {
             help: "add a rule such as { level = \"Metadata\" }, or leave `audit-policy` out"
                 .to_owned(),
         });
+    }
+}
+
+/// The admission configuration can name files, and the node has none of them.
+fn refuse_paths(document: &mut Json, faults: &mut Vec<Fault>) {
+    let plugins = document.get_mut("plugins").and_then(Json::as_array_mut);
+    for (index, plugin) in plugins.into_iter().flatten().enumerate() {
+        let Json::Object(plugin) = plugin else {
+            continue;
+        };
+        if plugin.remove("path").is_some() {
+            faults.push(Fault {
+                message: format!(
+                    "`admission.plugins[{index}].path` names a file, and a node holds none"
+                ),
+                help: "write the content of that file as `configuration`".to_owned(),
+            });
+            plugin.entry("configuration").or_insert(Json::Null);
+        }
     }
 }
 

@@ -198,7 +198,10 @@ fn flag_value(value: &Value<'_>) -> Option<String> {
         Shape::Integer(number) => number.to_string(),
         Shape::Boolean(boolean) => boolean.to_string(),
         _ => {
-            value.wrong_type("a string", "the flag's value in quotes");
+            value.wrong_type(
+                "a string",
+                "the value as on the command line, such as \"one,two\"",
+            );
             return None;
         }
     };

@@ -58,7 +58,7 @@ impl<T: Clone> Field<T> {
 }
 
 pub(crate) fn network(value: &Value<'_>) -> NetworkDraft {
-    let Some(table) = value.table() else {
+    let Some(table) = value.table_like("network = { prefix = 24, gateway = \"10.20.0.1\" }") else {
         // One report is enough: what the table would have held counts as written.
         let (prefix, gateway) = (Field::Wrong, Field::Wrong);
         return NetworkDraft {

@@ -55,6 +55,7 @@ pub(crate) fn check(path: &str, value: &Value, kind: &Type, faults: &mut Vec<Fau
             if !choices.contains(&text.as_str()) {
                 let help = match nearest(text, choices.iter().copied()) {
                     Some(meant) => format!("did you mean {meant:?}?"),
+                    None if choices.len() == 1 => format!("write {:?}", choices[0]),
                     None => format!("the choices are {}", choices.join(", ")),
                 };
                 fault(format!("`{path}` cannot be {text:?}"), help);
