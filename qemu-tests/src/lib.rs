@@ -11,11 +11,23 @@
 //! | [`plan`] | names, addresses, disks, the seed's text: all that follows from a few numbers |
 //! | [`provider`] | the interface between a cluster and the way its nodes are run |
 //! | [`namespace`] | nodes as PID 1 of new namespaces, at native speed |
+//! | [`cluster`] | nodes on a provider, with an operator's way into them |
+//! | [`directory`], [`tools`] | `.lab/`, and the programs that a cluster needs |
+//! | [`console`] | reading what a node shows |
+//! | [`daemon`] | the process behind `lab up`, and how the other commands speak to it |
+//! | [`enter`] | running a program inside of a namespace node |
 //! | [`patience`] | the measured speed of this machine; waiting for a condition |
 //! | [`error`] | what can go wrong |
 
+mod access;
+pub mod cluster;
+pub mod console;
+pub mod daemon;
+pub mod directory;
+pub mod enter;
 pub mod error;
 pub mod namespace;
 pub mod patience;
 pub mod plan;
 pub mod provider;
+pub mod tools;

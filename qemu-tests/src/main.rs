@@ -1,8 +1,18 @@
-//! `lab`: clusters of Masthead on one machine.
+//! `lab`: clusters of Masthead on one machine. See `docs/lab.md`.
 
-fn main() -> anyhow::Result<()> {
-    if std::env::args().nth(1).as_deref() == Some("namespace-node") {
-        masthead_lab::namespace::launcher::run()?;
+mod command_line;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::run(command_line::CommandLine::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
 }

@@ -222,3 +222,15 @@ pub enum Effective {
     /// under a running node.
     NextPowerOn,
 }
+
+impl fmt::Display for PowerChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PoweredOn => formatter.write_str("powered on"),
+            Self::Rebooted => formatter.write_str("rebooted"),
+            Self::PoweredOff => formatter.write_str("switched itself off"),
+            Self::Cut => formatter.write_str("power cut"),
+            Self::Crashed { how } => write!(formatter, "crashed: {how}"),
+        }
+    }
+}

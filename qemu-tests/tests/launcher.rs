@@ -3,10 +3,9 @@
 mod support;
 
 use std::{
-    fs,
     io::Read,
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -17,7 +16,7 @@ use masthead_lab::{
     plan::{ClusterPlan, DiskRole},
     provider::{DiskCondition, Effective, Link, Node, Power, PowerChange, Provider, Signal},
 };
-use support::{console, stand_in_image, wait_for_console};
+use support::{attached_loops, cluster_groups, console, stand_in_image, wait_for_console};
 
 /// A node whose PID 1 executes `script`, powered on.
 struct Fixture {
@@ -289,46 +288,12 @@ fn nothing_is_left_behind() {
     let pid = fixture.node.init_process().expect("it runs");
     let images = fixture.node.plan().directory.clone();
     assert!(attached_loops(&images) > 0, "the disks are on loop devices");
-    let group = group(pid);
-    assert!(group.ends_with("m1/services/etcd"), "{}", group.display());
-    let group = group
-        .ancestors()
-        .nth(3)
-        .expect("the cluster's group")
-        .to_owned();
+    let groups = cluster_groups(pid);
     drop(fixture);
     assert!(
         !Path::new(&format!("/proc/{pid}")).exists(),
         "PID 1 is gone"
     );
     assert_eq!(attached_loops(&images), 0);
-    assert!(!group.exists(), "{} is left", group.display());
-}
-
-fn attached_loops(folder: &Path) -> usize {
-    fs::read_dir("/sys/block")
-        .expect("list the block devices")
-        .flatten()
-        .filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok())
-        .filter(|file| Path::new(file.trim()).starts_with(folder))
-        .count()
-}
-
-/// The control group of a process, on the host.
-fn group(pid: i32) -> PathBuf {
-    let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("read its group");
-    let path = group
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .expect("version 2");
-    let mounts = fs::read_to_string("/proc/mounts").expect("read the mounts");
-    let root = mounts
-        .lines()
-        .find_map(|line| {
-            line.contains(" cgroup2 ")
-                .then(|| line.split(' ').nth(1))
-                .flatten()
-        })
-        .expect("control groups");
-    Path::new(root).join(path)
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
 }

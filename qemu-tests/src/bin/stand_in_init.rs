@@ -18,14 +18,20 @@ use nix::{
 use rtnetlink::LinkUnspec;
 
 fn main() {
+    // `lab exec`: one line of a script, in a node that runs.
+    if let [_, once, line] = &std::env::args().collect::<Vec<_>>()[..]
+        && once == "--once"
+    {
+        println!("{line}: {:?}", execute(line));
+        return;
+    }
     println!(
         "stand-in: arguments {:?}",
         std::env::args().skip(1).collect::<Vec<_>>()
     );
     let script = fs::read_to_string("/host/seed.toml").expect("the lab hands the seed in");
     for line in script.lines() {
-        let (verb, object) = line.split_once(' ').unwrap_or((line, ""));
-        match perform(verb, object) {
+        match execute(line) {
             Ok(outcome) => println!("stand-in: {line}: {outcome}"),
             Err(error) => println!("stand-in: {line}: error: {error}"),
         }
@@ -34,6 +40,11 @@ fn main() {
     loop {
         std::thread::park();
     }
+}
+
+fn execute(line: &str) -> io::Result<String> {
+    let (verb, object) = line.split_once(' ').unwrap_or((line, ""));
+    perform(verb, object)
 }
 
 fn perform(verb: &str, object: &str) -> io::Result<String> {

@@ -46,7 +46,7 @@ pub(super) fn create(plan: &NodePlan, role: DiskRole, size_mib: u32) -> Result<(
             "-m",
             "0",
             "-E",
-            "lazy_itable_init=1,nodiscard",
+            "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
             "-L",
         ])
         .arg(role.label())

@@ -265,10 +265,15 @@ pub(super) fn thaw(root: impl AsFd) -> io::Result<()> {
 /// Has every descriptor above standard error closed on exec: what the lab itself was started
 /// with is none of the node's business.
 pub(super) fn close_the_rest_on_exec() -> io::Result<()> {
-    #[expect(clippy::cast_sign_loss, reason = "a flag is not negative")]
-    let flags = libc::CLOSE_RANGE_CLOEXEC as u32;
     // SAFETY: marks descriptors, closes none: nobody loses what they own.
-    check(unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, flags) })
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {

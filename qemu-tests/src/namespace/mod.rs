@@ -144,10 +144,16 @@ fn remove_stale_groups(mount_point: &Path) {
             .and_then(|name| name.strip_prefix(GROUP_PREFIX))
             .and_then(|rest| rest.split('-').next());
         if let Some(owner) = owner
-            && !Path::new("/proc").join(owner).exists()
+            && !runs(owner)
         {
             // Somebody else may be removing it at this moment.
             let _ = cgroup::remove(&entry.path());
         }
     }
+}
+
+/// Whether a process runs. One that has ended, and that nobody has waited for yet, does not.
+fn runs(process: &str) -> bool {
+    fs::read_to_string(format!("/proc/{process}/status"))
+        .is_ok_and(|status| !status.lines().any(|line| line.starts_with("State:\tZ")))
 }

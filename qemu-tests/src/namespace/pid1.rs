@@ -58,6 +58,10 @@ fn execute(
     rustix::stdio::dup2_stdout(console.as_fd()).attempt(|| "replace standard output")?;
     rustix::stdio::dup2_stderr(console.as_fd()).attempt(|| "replace standard error")?;
 
+    // The daemon blocks signals for its own purposes; a new machine blocks none.
+    nix::sys::signal::SigSet::empty()
+        .thread_set_mask()
+        .attempt(|| "unblock all signals")?;
     kernel::close_the_rest_on_exec().attempt(|| "close what the lab was started with")?;
 
     // The tree is mounted, the network plugged in.

@@ -1,4 +1,5 @@
 //! What the tests of this crate share.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
     fs,
@@ -48,4 +49,45 @@ pub(crate) fn wait_for_console(node: &dyn Node, text: &str, times: usize) {
             },
         )
         .unwrap_or_else(|error| panic!("{error}\nhistory: {:?}", node.history()));
+}
+
+/// How many loop devices are attached to files below `folder`.
+pub(crate) fn attached_loops(folder: &Path) -> usize {
+    fs::read_dir("/sys/block")
+        .expect("list the block devices")
+        .flatten()
+        .filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok())
+        .filter(|file| Path::new(file.trim()).starts_with(folder))
+        .count()
+}
+
+/// The control groups of the cluster that a node's PID 1 belongs to: one.
+pub(crate) fn cluster_groups(init: i32) -> Vec<PathBuf> {
+    let groups = fs::read_to_string(format!("/proc/{init}/cgroup")).expect("read its groups");
+    let path = groups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .expect("version 2");
+    let mounts = fs::read_to_string("/proc/mounts").expect("read the mounts");
+    let root = mounts
+        .lines()
+        .find_map(|line| {
+            line.contains(" cgroup2 ")
+                .then(|| line.split(' ').nth(1))
+                .flatten()
+        })
+        .expect("control groups");
+    let cluster = path.split('/').next().expect("the cluster's group");
+    assert!(cluster.starts_with("masthead-lab-"), "{path}");
+    vec![Path::new(root).join(cluster)]
+}
+
+/// The parent of a process.
+pub(crate) fn parent(process: i32) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .and_then(|parent| parent.trim().parse().ok())
+        .expect("a parent")
 }

@@ -1,0 +1,208 @@
+//! An operator's way into a cluster, with the operator's own tools: the lab has no back door.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+use serde_json::Value;
+
+use crate::{
+    console,
+    directory::Directory,
+    error::{Error, Result},
+    provider::Node,
+    tools::{program, run},
+};
+
+/// Logs in and fetches what kubectl needs, by mastctl.
+pub(crate) struct Access {
+    directory: Directory,
+    /// The nodes that know us.
+    logged_in: Mutex<BTreeSet<String>>,
+}
+
+impl Access {
+    pub(crate) fn new(directory: &Directory) -> Self {
+        Self {
+            directory: directory.clone(),
+            logged_in: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// mastctl with this cluster's configuration.
+    pub(crate) fn mastctl(&self) -> Command {
+        let mut command = program(&self.directory.programs().join("mastctl"));
+        command
+            .arg("--config")
+            .arg(self.directory.mastctl_configuration());
+        command
+    }
+
+    /// kubectl with this cluster's configuration.
+    pub(crate) fn kubectl(&self) -> Command {
+        let mut command = program(&self.directory.programs().join("kubectl"));
+        command.arg("--kubeconfig").arg(self.directory.kubeconfig());
+        command
+    }
+
+    /// A secret for a seed.
+    pub(crate) fn new_secret(&self) -> Result<String> {
+        word(&run(self.mastctl().arg("secret"))?, "mh1-")
+    }
+
+    /// Makes the lab's key pair as an operator; returns its public half.
+    pub(crate) fn new_operator(&self) -> Result<String> {
+        let key = self.directory.operator_key();
+        word(
+            &run(self.mastctl().arg("keygen").arg("--file").arg(key))?,
+            "mk1-",
+        )
+    }
+
+    /// Logs in to a node, once, with the fingerprint that its console shows; otherwise says what
+    /// that waits for.
+    pub(crate) fn log_in(&self, node: &dyn Node, through: SocketAddr) -> Result<(), String> {
+        let plan = node.plan();
+        let mut logged_in = self
+            .logged_in
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if logged_in.contains(&plan.name) {
+            return Ok(());
+        }
+        let console = console::text(&plan.console());
+        let Some(fingerprint) = console::last_word(&console, "sha256:") else {
+            return Err(console::last_line(&console).unwrap_or("silent").to_owned());
+        };
+        let mut login = self.mastctl();
+        login
+            .args(["--timeout", "5s", "login", &through.to_string()])
+            .args(["--fingerprint", fingerprint])
+            .args(["--name", &plan.address().to_string()])
+            .arg("--key")
+            .arg(self.directory.operator_key());
+        run(&mut login).map_err(|error| format!("login: {}", first_line(&error)))?;
+        logged_in.insert(plan.name.clone());
+        Ok(())
+    }
+
+    /// Writes the cluster's kubeconfig, whose server is a loopback port.
+    pub(crate) fn fetch_kubeconfig(
+        &self,
+        node: &dyn Node,
+        through: SocketAddr,
+    ) -> Result<(), String> {
+        let plan = node.plan();
+        let mut fetch = self.mastctl();
+        fetch
+            .args(["--timeout", "5s", "--nodes", &plan.name, "kubeconfig"])
+            .args(["--server", &format!("https://{through}")])
+            .args(["--tls-server-name", &plan.address().to_string()])
+            .arg("--file")
+            .arg(self.directory.kubeconfig());
+        run(&mut fetch)
+            .map(drop)
+            .map_err(|error| format!("kubeconfig: {}", first_line(&error)))
+    }
+
+    /// What a node says that it waits for.
+    pub(crate) fn waits_for(&self, node: &dyn Node) -> String {
+        let name = &node.plan().name;
+        let status =
+            run(self
+                .mastctl()
+                .args(["--timeout", "5s", "-o", "json", "-n", name, "status"]))
+            .map_err(|error| first_line(&error))
+            .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+        match status {
+            Ok(status) => {
+                let mut causes = Vec::new();
+                collect_waiting(&status, &mut causes);
+                causes.dedup();
+                if causes.is_empty() {
+                    "its apiserver is not ready".to_owned()
+                } else {
+                    causes.join(", ")
+                }
+            }
+            Err(error) => format!("status: {error}"),
+        }
+    }
+}
+
+/// The causes of all `waiting` reasons in a status, wherever they are in it.
+fn collect_waiting(value: &Value, causes: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let reasons = match field {
+                    Value::Array(reasons) => reasons.as_slice(),
+                    one => std::slice::from_ref(one),
+                };
+                if name == "waiting" {
+                    let cause = |reason: &Value| Some(reason.get("cause")?.as_str()?.to_owned());
+                    causes.extend(reasons.iter().filter_map(cause));
+                } else {
+                    collect_waiting(field, causes);
+                }
+            }
+        }
+        Value::Array(elements) => {
+            for element in elements {
+                collect_waiting(element, causes);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The word in a program's output that begins with `prefix`.
+fn word(output: &str, prefix: &str) -> Result<String> {
+    output
+        .split(|character: char| character.is_whitespace() || "\"',".contains(character))
+        .find(|word| word.starts_with(prefix))
+        .map(str::to_owned)
+        .ok_or_else(|| Error::Refused(format!("mastctl printed no `{prefix}…`")))
+}
+
+fn first_line(error: &Error) -> String {
+    let text = match error {
+        Error::Program { output, .. } if !output.is_empty() => output.clone(),
+        other => crate::error::chain(other),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_reasons_wherever_they_are() {
+        let status = serde_json::json!({
+            "nodes": [{ "status": {
+                "waiting": [{ "code": "disk-missing", "cause": "no disk" }],
+                "services": [
+                    { "name": "etcd", "waiting": null },
+                    { "name": "kube-apiserver", "waiting": { "cause": "etcd is not ready" } },
+                ],
+            }}],
+        });
+        let mut causes = Vec::new();
+        collect_waiting(&status, &mut causes);
+        causes.sort();
+        assert_eq!(causes, ["etcd is not ready", "no disk"]);
+    }
+
+    #[test]
+    fn finds_a_key_in_what_people_read() {
+        assert_eq!(
+            word("public key: \"mk1-abc\"\n", "mk1-").expect("there"),
+            "mk1-abc"
+        );
+        assert!(word("nothing", "mk1-").is_err());
+    }
+}

@@ -1,0 +1,318 @@
+//! What the commands of `lab` do.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, IsTerminal, Write, stderr, stdout},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{self, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+use masthead_lab::{
+    cluster::{Description, Progress},
+    console,
+    daemon::{
+        client::{self, Client},
+        protocol::{Outcome, Request},
+        server,
+    },
+    directory::Directory,
+    enter,
+    namespace::launcher,
+    plan::ClusterPlan,
+    provider::{Effective, ProviderKind},
+    tools::Tools,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::command_line::{Command, CommandLine, Output};
+
+/// Carries out what the command line says.
+pub(crate) fn run(line: CommandLine) -> Result<ExitCode> {
+    let lab = Lab {
+        // The daemon and other programs have working folders of their own.
+        directory: Directory::new(
+            std::path::absolute(&line.directory).context("find the working folder")?,
+        ),
+        output: line.output,
+    };
+    let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
+    match line.command {
+        Command::Up {
+            masters,
+            provider,
+            memory,
+            image,
+        } => done(lab.up(masters, provider, memory, &image)),
+        Command::Down => done(lab.down()),
+        Command::Status => done(lab.status()),
+        Command::Exec { node, command } => lab.exec(node, &command),
+        Command::PowerCut { node } => done(lab.change(&Request::PowerCut { node })),
+        Command::PowerOn { node } => done(lab.change(&Request::PowerOn { node })),
+        Command::Console { node, follow } => done(lab.console(&node, follow)),
+        Command::Link { node, link } => done(lab.change(&Request::Link { node, link })),
+        Command::Kill {
+            node,
+            service,
+            signal,
+        } => done(lab.change(&Request::Signal {
+            node,
+            service,
+            signal,
+        })),
+        Command::Disk {
+            node,
+            role,
+            condition,
+        } => done(lab.change(&Request::Disk {
+            node,
+            role,
+            condition,
+        })),
+        Command::Kubectl { arguments } => lab.become_program(
+            "kubectl",
+            "--kubeconfig",
+            &lab.directory.kubeconfig(),
+            &arguments,
+        ),
+        Command::Mastctl { arguments } => lab.become_program(
+            "mastctl",
+            "--config",
+            &lab.directory.mastctl_configuration(),
+            &arguments,
+        ),
+        Command::Daemon => done(server::run().map_err(Into::into)),
+        Command::NamespaceNode => done(launcher::run().map_err(Into::into)),
+    }
+}
+
+struct Lab {
+    directory: Directory,
+    output: Output,
+}
+
+impl Lab {
+    fn up(&self, masters: u8, provider: ProviderKind, memory: u32, image: &Path) -> Result<()> {
+        if let Some(client) = Client::find(&self.directory)? {
+            let Outcome::Cluster(cluster) = client.ask(&Request::Status)? else {
+                bail!("the daemon answered something else");
+            };
+            self.say("A cluster runs already; `lab down` ends it.\n");
+            return self.show(&cluster);
+        }
+        let image = image
+            .canonicalize()
+            .with_context(|| format!("there is no {}: run make image", image.display()))?;
+        let tools = Tools::of_this_lab(&image)?;
+        let mut plan = ClusterPlan::new(masters, self.directory.path(), image);
+        plan.memory_mib = memory;
+        client::start(plan, provider, tools)?;
+
+        let mut display = Display::new(self.output);
+        let waited = Client::connect(&self.directory)?.ask_with_progress(
+            &Request::Wait { or_down: true },
+            &mut |nodes| {
+                display.update(nodes);
+            },
+        );
+        display.end();
+        let outcome = waited.context(
+            "the cluster was started, but is not ready; see `lab console m1`, and end it with `lab down`",
+        )?;
+        let Outcome::Cluster(cluster) = outcome else {
+            bail!("the daemon answered something else");
+        };
+        self.say("The cluster is ready.\n");
+        self.show(&cluster)
+    }
+
+    fn down(&self) -> Result<()> {
+        let Some(client) = Client::find(&self.directory)? else {
+            // What a lab has left that was killed.
+            self.directory.remove()?;
+            return self.result("No cluster runs.", &json!({ "ended": false }));
+        };
+        client.ask(&Request::Down)?;
+        self.result("The cluster has ended.", &json!({ "ended": true }))
+    }
+
+    fn status(&self) -> Result<()> {
+        match self.ask(&Request::Status)? {
+            Outcome::Cluster(cluster) => self.show(&cluster),
+            _ => bail!("the daemon answered something else"),
+        }
+    }
+
+    fn change(&self, request: &Request) -> Result<()> {
+        let outcome = self.ask(request)?;
+        let text = match &outcome {
+            Outcome::Processes { pids } => {
+                let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+                format!("Sent to process {}.", pids.join(", "))
+            }
+            Outcome::Disk {
+                effective: Effective::NextPowerOn,
+            } => "Done; it takes effect when the node is next switched on.".to_owned(),
+            Outcome::Disk { .. } | Outcome::Nothing | Outcome::Cluster(_) => "Done.".to_owned(),
+        };
+        self.result(&text, &outcome)
+    }
+
+    fn exec(&self, node: String, command: &[OsString]) -> Result<ExitCode> {
+        let Outcome::Processes { pids } = self.ask(&Request::InitProcess { node })? else {
+            bail!("the daemon answered something else");
+        };
+        let [init] = pids[..] else {
+            bail!("the node has {} first processes", pids.len())
+        };
+        let status = enter::run(init, command)?;
+        Ok(status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::FAILURE, Into::into))
+    }
+
+    fn console(&self, node: &str, follow: bool) -> Result<()> {
+        let path = self.directory.path().join(node).join("console.log");
+        if !path.exists() {
+            bail!(
+                "node {node} has no console in {}",
+                self.directory.path().display()
+            );
+        }
+        match console::copy(&path, follow, &mut stdout().lock()) {
+            // Whoever read it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Becomes one of the cluster's programs, as the person's own call of it would be.
+    fn become_program(
+        &self,
+        name: &str,
+        option: &str,
+        configuration: &Path,
+        arguments: &[OsString],
+    ) -> Result<ExitCode> {
+        let path = self.directory.programs().join(name);
+        let mut program = process::Command::new(&path);
+        program
+            .arg0(name)
+            .arg(option)
+            .arg(configuration)
+            .args(arguments);
+        Err(program.exec()).with_context(|| {
+            format!(
+                "cannot run {}: is there a cluster? (lab status)",
+                path.display()
+            )
+        })
+    }
+
+    fn ask(&self, request: &Request) -> Result<Outcome> {
+        Ok(Client::connect(&self.directory)?.ask(request)?)
+    }
+
+    fn show(&self, cluster: &Description) -> Result<()> {
+        if self.output == Output::Json {
+            return write_json(cluster);
+        }
+        self.write(cluster).context("write to standard output")
+    }
+
+    fn write(&self, cluster: &Description) -> io::Result<()> {
+        let mut out = stdout().lock();
+        for node in &cluster.nodes {
+            let state = node.waits_for.as_deref().unwrap_or("ready");
+            let port = |port: &Option<String>| port.clone().unwrap_or_default();
+            writeln!(out, "{}  {state}", node.name)?;
+            writeln!(
+                out,
+                "    apiserver https://{}  management {}  console {}",
+                port(&node.kubernetes),
+                port(&node.management),
+                relative(&node.console).display()
+            )?;
+        }
+        let folder = relative(self.directory.path());
+        let folder = folder.display();
+        writeln!(
+            out,
+            "\nexport KUBECONFIG={folder}/kubeconfig   # kubectl: yours, or {folder}/bin/kubectl\n\
+             export MASTCTL_CONFIG={folder}/mastctl.toml\n\
+             lab status | console m1 -f | power-cut m1 | …; lab down ends it"
+        )
+    }
+
+    fn result(&self, text: &str, value: &impl Serialize) -> Result<()> {
+        match self.output {
+            Output::Text => writeln!(stdout(), "{text}").context("write to standard output"),
+            Output::Json => write_json(value),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.output == Output::Text {
+            // To people only: a closed standard output changes nothing.
+            let _ = stdout().lock().write_all(text.as_bytes());
+        }
+    }
+}
+
+fn write_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).context("write JSON")?;
+    writeln!(stdout(), "{text}").context("write to standard output")
+}
+
+/// A path as a person in the working folder would write it.
+fn relative(path: &Path) -> PathBuf {
+    env::current_dir()
+        .ok()
+        .and_then(|folder| path.strip_prefix(folder).ok().map(Path::to_owned))
+        .unwrap_or_else(|| path.to_owned())
+}
+
+/// What each node waits for, on standard error: in place on a terminal, a line per change elsewhere.
+struct Display {
+    quiet: bool,
+    in_place: bool,
+    shown: String,
+}
+
+impl Display {
+    fn new(output: Output) -> Self {
+        Self {
+            quiet: output == Output::Json,
+            in_place: stderr().is_terminal(),
+            shown: String::new(),
+        }
+    }
+
+    fn update(&mut self, nodes: &[Progress]) {
+        let text = nodes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("  |  ");
+        if self.quiet || text == self.shown {
+            return;
+        }
+        if self.in_place {
+            // Carriage return and "erase to the end of the line" (ECMA-48).
+            eprint!("\r\u{1b}[K{text}");
+        } else {
+            eprintln!("{text}");
+        }
+        self.shown = text;
+    }
+
+    fn end(&self) {
+        if self.in_place && !self.shown.is_empty() {
+            eprintln!();
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The `lab` program itself: that it leaves nothing behind, however it ends.
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use masthead_lab::patience::{Look, Patience};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use support::{attached_loops, cluster_groups, stand_in_image};
+
+/// A lab with a stand-in image, which never becomes ready, and stand-ins for its programs.
+struct Lab {
+    folder: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = stand_in_image(folder.path());
+        fs::create_dir(image.join("components")).expect("make a folder");
+        fs::write(image.join("components/kubectl"), "").expect("write a stand-in");
+        // The lab looks for mastctl beside itself.
+        fs::hard_link(env!("CARGO_BIN_EXE_lab"), folder.path().join("lab"))
+            .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_lab"), folder.path().join("lab")).map(drop))
+            .expect("place the lab");
+        fs::copy(
+            env!("CARGO_BIN_EXE_stand-in-mastctl"),
+            folder.path().join("mastctl"),
+        )
+        .expect("place the stand-in for mastctl");
+        Self { folder }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.folder.path().join(".lab")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.folder.path().join("lab"));
+        command
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("run lab")
+    }
+
+    /// Starts `lab up`, and returns when the node runs; it waits for readiness in vain.
+    fn up(&self) -> (Child, Value) {
+        let up = self
+            .command(&["up", "--provider", "namespace", "--image", "."])
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start lab up");
+        let status = Patience::new(1.0)
+            .wait_until("lab status", Duration::from_secs(10), || {
+                let output = self.run(&["status", "--output", "json"]);
+                match serde_json::from_slice(&output.stdout) {
+                    Ok(status) => Look::Done(status),
+                    Err(_) => Look::NotYet(String::from_utf8_lossy(&output.stderr).into_owned()),
+                }
+            })
+            .expect("the cluster runs");
+        (up, status)
+    }
+
+    /// Waits until nothing of the cluster is left but what `folder` says.
+    fn wait_until_gone(&self, init: i32, groups: &[PathBuf], folder_too: bool) {
+        Patience::new(1.0)
+            .wait_until("everything to be gone", Duration::from_secs(10), || {
+                let process = Path::new(&format!("/proc/{init}")).exists();
+                let loops = attached_loops(self.folder.path());
+                let groups: Vec<_> = groups.iter().filter(|group| group.exists()).collect();
+                let folder = folder_too && self.directory().exists();
+                Look::at(!process && loops == 0 && groups.is_empty() && !folder, || {
+                    format!("PID 1 {process}, loop devices {loops}, groups {groups:?}, folder {folder}")
+                })
+            })
+            .expect("nothing is left");
+    }
+}
+
+fn init_process(status: &Value) -> i32 {
+    let pid = status["nodes"][0]["init_process"]
+        .as_i64()
+        .expect("a process id");
+    i32::try_from(pid).expect("a process id")
+}
+
+fn signal(process: i32, signal: Signal) {
+    kill(Pid::from_raw(process), signal).expect("signal our own process");
+}
+
+fn pid(child: &Child) -> i32 {
+    i32::try_from(child.id()).expect("a process id")
+}
+
+#[test]
+fn down_leaves_nothing_behind() {
+    let lab = Lab::new();
+    let (mut up, status) = lab.up();
+    let (init, groups) = (init_process(&status), cluster_groups(init_process(&status)));
+    assert!(attached_loops(lab.folder.path()) > 0);
+
+    let again = lab.run(&["up", "--provider", "namespace", "--image", "."]);
+    assert!(again.status.success(), "a second up is no failure");
+    assert!(String::from_utf8_lossy(&again.stdout).contains("A cluster runs already"));
+
+    let down = lab.run(&["down"]);
+    assert!(down.status.success(), "{down:?}");
+    assert!(
+        !up.wait().expect("its end").success(),
+        "up did not get its cluster"
+    );
+    lab.wait_until_gone(init, &groups, true);
+    let none = lab.run(&["status"]);
+    assert!(
+        String::from_utf8_lossy(&none.stderr).contains("no cluster runs"),
+        "{none:?}"
+    );
+}
+
+#[test]
+fn control_c_during_up_leaves_nothing_behind() {
+    let lab = Lab::new();
+    let (mut up, status) = lab.up();
+    let (init, groups) = (init_process(&status), cluster_groups(init_process(&status)));
+    signal(pid(&up), Signal::SIGINT);
+    up.wait().expect("its end");
+    lab.wait_until_gone(init, &groups, true);
+}
+
+#[test]
+fn a_crash_of_the_daemon_leaves_nothing_that_runs() {
+    let lab = Lab::new();
+    let (mut up, status) = lab.up();
+    let (init, groups) = (init_process(&status), cluster_groups(init_process(&status)));
+    signal(support::parent(support::parent(init)), Signal::SIGKILL);
+    up.wait().expect("its end");
+    // The cluster's own group is empty now, and the next lab removes it.
+    let nodes: Vec<PathBuf> = groups.iter().map(|group| group.join("m1")).collect();
+    lab.wait_until_gone(init, &nodes, false);
+
+    let (mut up, status) = lab.up();
+    assert_ne!(
+        init_process(&status),
+        init,
+        "a new cluster in the stale folder"
+    );
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
+    assert!(lab.run(&["down"]).status.success());
+    up.wait().expect("its end");
+}
+
+#[test]
+fn a_crash_of_daemon_and_launcher_leaves_nothing_that_runs() {
+    let lab = Lab::new();
+    let (mut up, status) = lab.up();
+    let init = init_process(&status);
+    let launcher = support::parent(init);
+    let daemon = support::parent(launcher);
+    // Stopped first, so that neither sees the other go.
+    signal(launcher, Signal::SIGSTOP);
+    signal(daemon, Signal::SIGKILL);
+    signal(launcher, Signal::SIGKILL);
+    up.wait().expect("its end");
+    lab.wait_until_gone(init, &[], false);
+    assert!(
+        lab.run(&["down"]).status.success(),
+        "down cleans up after a dead lab"
+    );
+    assert!(!lab.directory().exists());
+}
+
+#[test]
+fn power_link_disk_and_services_can_be_changed_and_inspected() {
+    let lab = Lab::new();
+    let (mut up, _) = lab.up();
+    let done = |arguments: &[&str]| {
+        let output = lab.run(&[arguments, &["--output", "json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    done(&["link", "m1", "down"]);
+    done(&["link", "m1", "up"]);
+    done(&["disk", "m1", "etcd", "stall"]);
+    assert_eq!(done(&["disk", "m1", "etcd", "restore"])["effective"], "now");
+    assert_eq!(
+        done(&["disk", "m1", "data", "read-only"])["effective"],
+        "now"
+    );
+    assert_eq!(
+        done(&["disk", "m1", "data", "restore"])["effective"],
+        "next-power-on"
+    );
+    let refused = lab.run(&["kill", "m1", "etcd"]);
+    assert!(!refused.status.success(), "the stand-in runs no etcd");
+
+    let inside = lab.run(&[
+        "exec",
+        "m1",
+        "--",
+        "/init",
+        "--once",
+        "show /host/seed.toml",
+    ]);
+    assert!(
+        String::from_utf8_lossy(&inside.stdout).contains("mh1-stand-in"),
+        "{inside:?}"
+    );
+
+    done(&["power-cut", "m1"]);
+    assert_eq!(done(&["status"])["nodes"][0]["power"], "off");
+    up.wait().expect("up gives up when a node is off");
+    done(&["power-on", "m1"]);
+    assert_eq!(done(&["status"])["nodes"][0]["power"], "on");
+    let console = lab.run(&["console", "m1"]);
+    assert_eq!(
+        String::from_utf8_lossy(&console.stdout)
+            .matches("stand-in: arguments")
+            .count(),
+        2
+    );
+    done(&["down"]);
+}
