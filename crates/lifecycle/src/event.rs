@@ -148,8 +148,8 @@ impl From<Woken> for Event {
 pub enum Action {
     /// Look into the leaf; answer with `Adopted`, `LeafPopulated` or `LeafEmpty`.
     Examine,
-    /// Start the program in the leaf, which was empty a moment ago; answer with `Started` or
-    /// `StartFailed`. Refuse when the leaf is populated after all.
+    /// Start the program in the leaf, which was empty a moment ago; always answer, with `Started` or
+    /// `StartFailed`, also when it takes long. Refuse when the leaf is populated after all.
     Start,
     /// Send TERM to the main process.
     Terminate {
@@ -191,6 +191,8 @@ pub enum Note {
     Started(Process),
     /// It could not be started, because of this error.
     StartFailed(String),
+    /// Its start takes too long, and was killed, this many times.
+    StartStuck(u32),
     /// It answered its readiness probe, this long after its start.
     Ready(Duration),
     /// It stopped answering its readiness probe, with its last answer.
@@ -235,6 +237,12 @@ impl fmt::Display for Note {
             Self::Adopted(process) => write!(formatter, "found running as process {process}"),
             Self::Started(process) => write!(formatter, "started as process {process}"),
             Self::StartFailed(error) => write!(formatter, "cannot be started: {error}"),
+            Self::StartStuck(times) => {
+                write!(
+                    formatter,
+                    "takes too long to be executed, killed {times} times"
+                )
+            }
             Self::Ready(after) => write!(formatter, "ready after {after:.1?}"),
             Self::NotReady(said) => write!(formatter, "no longer ready: {said}"),
             Self::Hung(said) => write!(formatter, "hangs and is restarted: {said}"),

@@ -62,8 +62,8 @@ pub struct Policy {
     pub hung_grace: Duration,
     /// How long children may outlive the service before `cgroup.kill`.
     pub straggler_grace: Duration,
-    /// How long the start, the examination of the leaf or a kill may take before it is repeated
-    /// (a start that takes longer is killed).
+    /// How long the examination of the leaf, a kill or the report of an exit may take before it is
+    /// repeated or given up; a start that takes longer is killed.
     pub patience: Duration,
     /// How often `cgroup.kill` is repeated in a stop before the stop goes on without the service
     /// (a process in uninterruptible sleep on a dead disk does not die).

@@ -48,8 +48,9 @@ pub(crate) enum State {
     Examining { ask_at: BootTime },
     /// The leaf is empty; others have to be ready first.
     Waiting,
-    /// `Start` was asked for.
-    Starting { until: BootTime },
+    /// `Start` was asked for. Only its answer leads on, for a start that was given up could still
+    /// happen, after a second one; a stuck one is killed, so many times.
+    Starting { kills: u32, until: BootTime },
     /// The main process runs and was not told to end.
     Alive(Condition),
     /// The main process was told to end.
@@ -147,13 +148,7 @@ impl Service {
             Event::LeafPopulated => self.found_populated(now, actions),
             Event::LeafEmpty => self.found_empty(now, actions),
             Event::Started { process } => self.started(now, process, actions),
-            Event::StartFailed { error } => {
-                if let State::Starting { .. } = self.state {
-                    actions.push(Action::Note(Note::StartFailed(error.clone())));
-                    self.start_failed(now, error, actions);
-                    self.clear(now, actions);
-                }
-            }
+            Event::StartFailed { error } => self.start_failed(now, error, actions),
             Event::Exited { process, exit } => self.exited(now, process, exit, actions),
             Event::ProbeAnswered {
                 process,
@@ -197,12 +192,7 @@ impl Service {
                 actions.push(Action::Examine);
             }
             State::Waiting | State::BackingOff { .. } => self.settle(now, actions),
-            State::Starting { until } if *until <= now => {
-                let error = format!("no answer within {:.1?}", self.policy.patience);
-                actions.push(Action::Note(Note::StartFailed(error.clone())));
-                self.start_failed(now, error, actions);
-                self.kill(now, actions);
-            }
+            State::Starting { until, .. } if *until <= now => self.unblock_start(now, actions),
             State::Alive(_) => self.pursue_probes(now, actions),
             State::Terminating { grace, kill_at } if *kill_at <= now => {
                 actions.push(Action::Note(Note::GraceOver(*grace)));
@@ -250,7 +240,7 @@ impl Service {
                 probes.chain(self.forget_at()).min()
             }
             State::Examining { ask_at: at }
-            | State::Starting { until: at }
+            | State::Starting { until: at, .. }
             | State::Terminating { kill_at: at, .. }
             | State::Clearing { kill_at: at }
             | State::Killing { again_at: at, .. }
@@ -329,12 +319,8 @@ impl Service {
             }
         } else {
             actions.push(Action::Start);
-            self.enter(
-                now,
-                State::Starting {
-                    until: now + self.policy.patience,
-                },
-            );
+            let until = now + self.policy.patience;
+            self.enter(now, State::Starting { kills: 0, until });
         }
     }
 
@@ -349,7 +335,7 @@ impl Service {
                 self.live(now, process, now, actions);
             }
             State::Alive(_) | State::Terminating { .. } => {}
-            // It was given up too early.
+            // It was given up.
             _ => {
                 self.current = Some(Current {
                     process,
@@ -362,9 +348,28 @@ impl Service {
     }
 
     fn start_failed(&mut self, now: BootTime, error: String, actions: &mut Vec<Action>) {
+        let State::Starting { .. } = self.state else {
+            return;
+        };
+        actions.push(Action::Note(Note::StartFailed(error.clone())));
         self.start_error = Some(error);
         let wait = self.deaths.failed();
         self.blame(now, wait, actions);
+        self.clear(now, actions);
+    }
+
+    /// A start takes too long: whatever was born in the leaf is killed, so that it ends.
+    fn unblock_start(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        let State::Starting { kills, until } = &mut self.state else {
+            return;
+        };
+        if !self.wanted && *kills >= self.policy.kill_attempts {
+            self.abandon(now, actions);
+            return;
+        }
+        *kills = kills.saturating_add(1);
+        *until = now + self.policy.patience;
+        actions.extend([Action::Note(Note::StartStuck(*kills)), Action::KillGroup]);
     }
 
     fn live(
@@ -567,12 +572,17 @@ impl Service {
             actions.push(Action::Note(Note::KillFailed(*attempts)));
         }
         if !self.wanted && *attempts >= self.policy.kill_attempts {
-            actions.push(Action::Note(Note::Abandoned));
-            self.enter(now, State::Stopped { abandoned: true });
+            self.abandon(now, actions);
             return;
         }
         *attempts = attempts.saturating_add(1);
         *again_at = now + self.policy.patience;
         actions.extend([Action::KillGroup, Action::Examine]);
+    }
+
+    /// The stop goes on without this service.
+    fn abandon(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        actions.push(Action::Note(Note::Abandoned));
+        self.enter(now, State::Stopped { abandoned: true });
     }
 }
