@@ -7,7 +7,7 @@ use std::time::Duration;
 use masthead_machine::Scale;
 
 /// Flags whose value is a list to which a seed adds, while our own part of it stays.
-const LISTS: [&str; 3] = ["feature-gates", "enable-admission-plugins", "controllers"];
+const LISTS: [&str; 2] = ["enable-admission-plugins", "controllers"];
 
 /// A command line in the making.
 #[derive(Default)]

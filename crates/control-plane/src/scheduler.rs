@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use masthead_lifecycle::{Policy, ProbePolicy};
+use masthead_lifecycle::{Forgiveness, Policy, ProbePolicy};
 use masthead_pki::{AuthorityKind, Purpose};
 use serde_json::json;
 
@@ -27,6 +27,11 @@ pub(crate) fn service(inputs: &Inputs<'_>, files: &mut Files<'_>) -> Service {
             readiness: Some(ProbePolicy::READINESS),
             liveness: Some(ProbePolicy::LIVENESS),
             startup: Duration::from_secs(120),
+            // It ends, with 1, whenever it loses its leadership, such as to a restarting apiserver.
+            forgiveness: Some(Forgiveness {
+                codes: vec![1],
+                at_most: 2,
+            }),
             stop_grace: Duration::from_secs(15),
             ..Policy::default()
         },
