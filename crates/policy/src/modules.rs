@@ -30,7 +30,7 @@ pub struct ModuleList {
     /// Their names, with underscores. One that is built in counts as loaded; one that the
     /// kernel lacks is reported.
     pub modules: Vec<String>,
-    /// Whether the image's build fails when a module is neither built in nor packaged.
+    /// Whether an image may be built without one of them, as kernel flavours differ.
     #[serde(default)]
     pub optional: bool,
 }

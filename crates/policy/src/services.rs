@@ -106,8 +106,7 @@ impl Services {
 
     /// `/etc/passwd`: root, and a user for each service, none with a shell.
     pub fn passwd(&self) -> String {
-        let mut text = String::from("root:x:0:0:root:/:/sbin/nologin\n");
-        for service in &self.services {
+        let user = |service: &Service| {
             let Service {
                 user,
                 uid,
@@ -115,18 +114,20 @@ impl Services {
                 name,
                 ..
             } = service;
-            text += &format!("{user}:x:{uid}:{gid}:{name}:/:/sbin/nologin\n");
-        }
-        text
+            format!("{user}:x:{uid}:{gid}:{name}:/:/sbin/nologin\n")
+        };
+        let root = "root:x:0:0:root:/:/sbin/nologin\n".to_owned();
+        std::iter::once(root)
+            .chain(self.services.iter().map(user))
+            .collect()
     }
 
     /// `/etc/group`: root, and a group for each service.
     pub fn group(&self) -> String {
-        let mut text = String::from("root:x:0:\n");
-        for service in &self.services {
-            text += &format!("{}:x:{}:\n", service.user, service.gid);
-        }
-        text
+        let group = |service: &Service| format!("{}:x:{}:\n", service.user, service.gid);
+        std::iter::once("root:x:0:\n".to_owned())
+            .chain(self.services.iter().map(group))
+            .collect()
     }
 }
 
