@@ -229,12 +229,12 @@ fn power_link_disk_and_services_can_be_changed_and_inspected() {
     up.wait().expect("up gives up when a node is off");
     done(&["power-on", "m1"]);
     assert_eq!(done(&["status"])["nodes"][0]["power"], "on");
-    let console = lab.run(&["console", "m1"]);
-    assert_eq!(
-        String::from_utf8_lossy(&console.stdout)
-            .matches("stand-in: arguments")
-            .count(),
-        2
-    );
+    Patience::new(1.0)
+        .wait_until("the console of both boots", Duration::from_secs(10), || {
+            let console = lab.run(&["console", "m1"]);
+            let text = String::from_utf8_lossy(&console.stdout).into_owned();
+            Look::at(text.matches("stand-in: arguments").count() == 2, || text)
+        })
+        .expect("the console shows both boots");
     done(&["down"]);
 }

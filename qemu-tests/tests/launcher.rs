@@ -172,6 +172,18 @@ fn an_end_of_pid_1_without_a_word_is_a_crash() {
 }
 
 #[test]
+fn a_node_that_only_reboots_is_left_off() {
+    let fixture = Fixture::new("reboot\n");
+    fixture.wait_for_power(Power::Off);
+    let changes = fixture.changes();
+    assert_eq!(changes.len(), 6, "{changes:?}");
+    assert!(
+        matches!(changes.last(), Some(PowerChange::Crashed { .. })),
+        "{changes:?}"
+    );
+}
+
+#[test]
 fn a_disk_can_be_read_only_removed_or_stalled() {
     let fixture = Fixture::new(
         "write-synced /etcd/a\nwrite-synced /data/a\nwrite-synced /state/a\nlist /data\n",

@@ -130,6 +130,10 @@ fn perform(verb: &str, object: &str) -> io::Result<String> {
                 Err(error) => Err(error.into()),
             }
         }
+        "reboot" => match reboot(RebootMode::RB_AUTOBOOT) {
+            Ok(never) => match never {},
+            Err(error) => Err(error.into()),
+        },
         "exit" => std::process::exit(object.parse().map_err(io::Error::other)?),
         other => Err(io::Error::other(format!("no verb `{other}`"))),
     }

@@ -12,7 +12,7 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use nix::{sys::signal::kill, unistd::Pid};
@@ -27,6 +27,11 @@ use crate::{
     plan::{DiskRole, NodePlan},
     provider::{DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, Signal},
 };
+
+/// A boot that ends in a reboot before this has come to nothing: no machine is that fast.
+const SHORT_BOOT: Duration = Duration::from_secs(1);
+/// So many of them in a row are a node that cannot boot, and that would keep the host busy for ever.
+const SHORT_BOOTS_AT_MOST: u32 = 5;
 
 /// A node of [`super::NamespaceProvider`].
 pub(super) struct NamespaceNode {
@@ -49,6 +54,8 @@ struct State {
     running: Option<Running>,
     /// The node's power is to stay off, whatever PID 1 asked for at that moment.
     stay_off: bool,
+    /// Boots in a row that were short.
+    short_boots: u32,
     link: Link,
     disks: BTreeMap<DiskRole, DiskCondition>,
     history: Vec<PowerEvent>,
@@ -60,6 +67,7 @@ struct Running {
     /// Answers to commands.
     answers: Receiver<Result<(), String>>,
     pid: i32,
+    since: Instant,
 }
 
 impl NamespaceNode {
@@ -80,6 +88,7 @@ impl NamespaceNode {
                 state: Mutex::new(State {
                     running: None,
                     stay_off: false,
+                    short_boots: 0,
                     link: Link::Up,
                     disks: BTreeMap::new(),
                     history: Vec::new(),
@@ -101,6 +110,7 @@ impl Node for NamespaceNode {
             return Err(self.shared.wrong_power("on already", "cut its power first"));
         }
         state.stay_off = false;
+        state.short_boots = 0;
         self.shared.start(&mut state)?;
         state.record(PowerChange::PoweredOn);
         Ok(())
@@ -282,6 +292,7 @@ impl Shared {
                     socket,
                     answers,
                     pid,
+                    since: Instant::now(),
                 });
                 let shared = Arc::clone(self);
                 thread::spawn(move || shared.listen(launcher, &mut reader, to_caller));
@@ -370,12 +381,22 @@ impl Shared {
         drop(answers);
         reap(launcher);
         let mut state = self.state();
-        state.running = None;
+        let boot = state.running.take().map(|running| running.since.elapsed());
+        state.short_boots = match boot {
+            Some(time) if time < SHORT_BOOT => state.short_boots + 1,
+            _ => 0,
+        };
         match end {
             End::Cut => state.record(PowerChange::Cut),
             End::PowerOff => state.record(PowerChange::PoweredOff),
             End::Crash { how } => state.record(PowerChange::Crashed { how }),
             End::Reboot if state.stay_off => state.record(PowerChange::Cut),
+            End::Reboot if state.short_boots >= SHORT_BOOTS_AT_MOST => {
+                let how = format!(
+                    "rebooted {SHORT_BOOTS_AT_MOST} times within a second of its start: see its console"
+                );
+                state.record(PowerChange::Crashed { how });
+            }
             End::Reboot => match self.start(&mut state) {
                 Ok(()) => state.record(PowerChange::Rebooted),
                 Err(error) => state.record(PowerChange::Crashed {

@@ -1,0 +1,255 @@
+//! One master in namespaces: the real image, etcd and Kubernetes, at native speed.
+
+#[path = "support/fixture.rs"]
+mod fixture;
+mod support;
+
+use std::time::Duration;
+
+use fixture::{Fixture, SERVICES, etcd_without_fsync};
+use masthead_lab::{
+    error::chain,
+    patience::Look,
+    plan::DiskRole,
+    provider::{DiskCondition, Power, PowerChange, Signal},
+};
+use support::console;
+
+const SECONDS_10: Duration = Duration::from_secs(10);
+/// Liveness probes must fail a few times before a hanging service is restarted.
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_deployment_gets_its_pods_and_they_wait_for_nodes() {
+    let fixture = Fixture::ready();
+    assert_eq!(
+        fixture.expect(fixture.kubectl(&["get", "--raw=/readyz"])),
+        "ok"
+    );
+    fixture.expect(fixture.kubectl(&[
+        "create",
+        "deployment",
+        "web",
+        "--image=nginx",
+        "--replicas=2",
+    ]));
+    fixture.wait_until("two pending Pods", SECONDS_10, || {
+        let phases =
+            fixture.kubectl(&["get", "pods", "--output=jsonpath={.items[*].status.phase}"]);
+        let phases = phases.unwrap_or_else(|error| chain(&error));
+        Look::at(phases == "Pending Pending", || phases)
+    });
+    let sets = fixture.expect(fixture.kubectl(&["get", "replicasets", "--output=name"]));
+    assert!(sets.starts_with("replicaset.apps/web-"), "{sets}");
+}
+
+#[test]
+fn a_power_cut_keeps_every_acknowledged_write() {
+    let fixture = Fixture::ready();
+    let acknowledged = fixture.write_until_cut(100, || fixture.expect(fixture.m1().cut_power()));
+    fixture.expect(fixture.m1().power_on());
+    fixture.expect(fixture.cluster.wait_until_ready());
+    let missing = fixture.expect(fixture.missing(&acknowledged));
+    assert!(
+        missing.is_empty(),
+        "{} of {} lost: {missing:?}",
+        missing.len(),
+        acknowledged.len()
+    );
+}
+
+/// The positive control: the test above can see a loss.
+#[test]
+fn a_power_cut_of_an_etcd_that_does_not_flush_loses_acknowledged_writes() {
+    let fixture =
+        Fixture::ready_with(|plan, folder| plan.root_changes = Some(etcd_without_fsync(folder)));
+    let acknowledged = fixture.write_until_cut(100, || fixture.expect(fixture.m1().cut_power()));
+    fixture.expect(fixture.m1().power_on());
+    // An etcd that lost its very beginnings does not even come back, and has lost everything.
+    let missing = match fixture.cluster.wait_until_ready() {
+        Ok(()) => fixture.expect(fixture.missing(&acknowledged)).len(),
+        Err(_) => acknowledged.len(),
+    };
+    assert!(missing > 0, "a cut that loses nothing proves nothing");
+}
+
+#[test]
+fn a_killed_service_comes_back() {
+    let fixture = Fixture::ready();
+    for service in SERVICES {
+        let restarts = restarts(&fixture, service);
+        let before = fixture.expect(fixture.m1().signal(service, Signal::Kill));
+        fixture.wait_until_replaced(service, &before, SECONDS_10);
+        let story = fixture.expect(fixture.service(service));
+        assert_eq!(story["last_exit"]["signal"], 9, "{story}");
+        assert!(restarts_of(&story) > restarts, "{story}");
+    }
+    fixture.expect(fixture.cluster.wait_until_ready());
+}
+
+#[test]
+fn a_hanging_service_is_restarted() {
+    let fixture = Fixture::ready();
+    for service in SERVICES {
+        let before = fixture.expect(fixture.m1().signal(service, Signal::Stop));
+        fixture.wait_until_replaced(service, &before, A_MINUTE);
+        let story = fixture.expect(fixture.service(service));
+        assert!(
+            story["last_exit"]["ended_by"].is_string(),
+            "the story says why: {story}"
+        );
+    }
+    fixture.expect(fixture.cluster.wait_until_ready());
+}
+
+#[test]
+fn services_outlive_the_supervisor() {
+    let fixture = Fixture::ready();
+    let services = fixture.processes();
+    let killed = fixture.expect(fixture.m1().signal("supervisor", Signal::Kill));
+    fixture.wait_until("another supervisor that answers", SECONDS_10, || {
+        let now = fixture.m1().processes("supervisor").unwrap_or_default();
+        let restarts = fixture
+            .status()
+            .map(|status| status["node"]["supervisor"]["restarts"].clone());
+        let restarts = restarts
+            .ok()
+            .and_then(|restarts| restarts.as_u64())
+            .unwrap_or_default();
+        Look::at(now != killed && restarts == 1, || {
+            format!("{now:?}, {restarts} restarts")
+        })
+    });
+    assert_eq!(fixture.processes(), services);
+}
+
+#[test]
+fn a_hanging_supervisor_is_replaced_and_services_go_on() {
+    let fixture = Fixture::ready();
+    let services = fixture.processes();
+    let stopped = fixture.expect(fixture.m1().signal("supervisor", Signal::Stop));
+    fixture.wait_until("another supervisor that answers", A_MINUTE, || {
+        let now = fixture.m1().processes("supervisor").unwrap_or_default();
+        let answers = fixture.status().is_ok();
+        Look::at(!now.is_empty() && now != stopped && answers, || {
+            format!("{now:?}, {answers}")
+        })
+    });
+    assert_eq!(fixture.processes(), services);
+}
+
+#[test]
+fn a_service_with_a_wrong_flag_crash_loops_and_the_others_do_not() {
+    let fixture = Fixture::ready_with(|plan, _| {
+        plan.seed_extra =
+            "[kubernetes.flags]\nkube-scheduler = { no-such-flag = \"1\" }\n".to_owned();
+    });
+    let story = fixture.wait_until("the crash loop to be seen", A_MINUTE, || {
+        match fixture.service("kube-scheduler") {
+            Ok(story) if story["crash_looping"] == true => Look::Done(story),
+            Ok(story) => Look::NotYet(story.to_string()),
+            Err(error) => Look::NotYet(chain(&error)),
+        }
+    });
+    let lines = story["last_lines"].to_string();
+    assert!(lines.contains("no-such-flag"), "its last lines: {lines}");
+    for service in ["etcd", "kube-apiserver", "kube-controller-manager"] {
+        let story = fixture.expect(fixture.service(service));
+        assert_eq!(story["state"], "ready", "{story}");
+    }
+}
+
+#[test]
+fn a_reboot_by_the_api_is_orderly() {
+    let fixture = Fixture::ready();
+    fixture.expect(fixture.kubectl(&["create", "configmap", "kept"]));
+    fixture.expect(fixture.mastctl(&["--nodes", "m1", "reboot"]));
+    fixture.wait_until("the reboot", A_MINUTE, || {
+        let changes = changes(&fixture);
+        Look::at(
+            changes == [PowerChange::PoweredOn, PowerChange::Rebooted],
+            || format!("{changes:?}"),
+        )
+    });
+    fixture.expect(fixture.cluster.wait_until_ready());
+    fixture.expect(fixture.kubectl(&["get", "configmap", "kept"]));
+    assert_etcd_closed(&fixture);
+}
+
+#[test]
+fn a_power_off_by_the_api_is_orderly() {
+    let fixture = Fixture::ready();
+    fixture.expect(fixture.mastctl(&["--nodes", "m1", "poweroff"]));
+    fixture.wait_for_power(Power::Off, A_MINUTE);
+    assert_eq!(
+        changes(&fixture),
+        [PowerChange::PoweredOn, PowerChange::PoweredOff]
+    );
+    fixture.expect(fixture.m1().power_on());
+    fixture.expect(fixture.cluster.wait_until_ready());
+    assert_etcd_closed(&fixture);
+}
+
+#[test]
+fn status_answers_when_a_disk_is_read_only_or_gone() {
+    for (role, condition, state) in [
+        (DiskRole::Data, DiskCondition::ReadOnly, "read-only"),
+        (DiskRole::Etcd, DiskCondition::ReadOnly, "read-only"),
+        (DiskRole::State, DiskCondition::ReadOnly, "read-only"),
+        (DiskRole::Etcd, DiskCondition::Removed, "lost"),
+        (DiskRole::State, DiskCondition::Removed, "lost"),
+    ] {
+        let fixture = Fixture::ready();
+        fixture.expect(fixture.m1().set_disk(role, condition));
+        fixture.wait_until(
+            &format!("{role} to be {state}"),
+            A_MINUTE,
+            || match fixture.status() {
+                Ok(status) => {
+                    let disks = status["disks"].as_array().cloned().unwrap_or_default();
+                    let seen = disks
+                        .iter()
+                        .find(|disk| disk["role"] == role.label())
+                        .map(|disk| disk["state"].clone());
+                    Look::at(seen.as_ref().is_some_and(|seen| seen == state), || {
+                        format!("{disks:?}")
+                    })
+                }
+                Err(error) => Look::NotYet(chain(&error)),
+            },
+        );
+        assert_eq!(
+            fixture.m1().power(),
+            Power::On,
+            "the operating system stays up"
+        );
+    }
+}
+
+fn restarts(fixture: &Fixture, service: &str) -> u64 {
+    restarts_of(&fixture.expect(fixture.service(service)))
+}
+
+fn restarts_of(story: &serde_json::Value) -> u64 {
+    story["restarts"].as_u64().unwrap_or_default()
+}
+
+fn changes(fixture: &Fixture) -> Vec<PowerChange> {
+    fixture
+        .m1()
+        .history()
+        .into_iter()
+        .map(|event| event.change)
+        .collect()
+}
+
+/// What etcd writes last when it ends in order.
+fn assert_etcd_closed(fixture: &Fixture) {
+    let log =
+        fixture.expect(fixture.mastctl(&["--nodes", "m1", "logs", "etcd", "--lines", "10000"]));
+    assert!(
+        log.contains("closed etcd server"),
+        "etcd did not close in order\nconsole:\n{}\netcd:\n{log}",
+        console(fixture.m1())
+    );
+}
