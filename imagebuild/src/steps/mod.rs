@@ -75,7 +75,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
     let root = root::pack(build, &parts)?;
     let initramfs = initramfs::pack(build, &init, &modules, &root)?;
     let uki = uki::link(build, &packages, &modules, &initramfs)?;
-    let materials = sbom::write(build, &packages, &components, &uki)?;
+    let materials = sbom::write(build, &packages, &components, &init, &uki)?;
     let (_, boot_loader) = packages
         .find("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
         .context("no package of the manifest has systemd-boot: add systemd-boot-efi")?;

@@ -52,7 +52,7 @@ impl Packages {
 }
 
 /// Where the package file with this digest is kept.
-fn kept(store: &Path, package: &Package) -> PathBuf {
+pub fn kept(store: &Path, package: &Package) -> PathBuf {
     store.join(format!("{}.deb", package.sha256))
 }
 
