@@ -74,7 +74,7 @@ impl Access {
             return Ok(());
         }
         let console = console::text(&plan.console());
-        let Some(fingerprint) = console::last_word(&console, "sha256:") else {
+        let Some(fingerprint) = console::fingerprint(&console) else {
             return Err(console::last_line(&console).unwrap_or("silent").to_owned());
         };
         let mut login = self.mastctl();

@@ -15,12 +15,14 @@ pub fn text(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// The last word on a console that begins with `prefix`.
-pub fn last_word<'a>(console: &'a str, prefix: &str) -> Option<&'a str> {
-    console
-        .split_whitespace()
-        .rev()
-        .find(|word| word.starts_with(prefix))
+/// The fingerprint of the operators' authority that the status screen shows last. The screen
+/// shows the seed's hash too, cut short.
+pub fn fingerprint(console: &str) -> Option<&str> {
+    console.split_whitespace().rev().find(|word| {
+        word.strip_prefix("sha256:").is_some_and(|hash| {
+            hash.len() == 64 && hash.chars().all(|digit| digit.is_ascii_hexdigit())
+        })
+    })
 }
 
 /// The last line that holds letters: frames and rules of a status screen do not count.
@@ -77,10 +79,19 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_and_line_are_found() {
-        let console = "fingerprint sha256:aa\nfingerprint sha256:bb ok\n  waiting for etcd\n────\n";
-        assert_eq!(last_word(console, "sha256:"), Some("sha256:bb"));
-        assert_eq!(last_line(console), Some("waiting for etcd"));
+    fn the_last_line_that_says_something_is_found() {
+        assert_eq!(
+            last_line("login now\n  waiting for etcd\n────\n"),
+            Some("waiting for etcd")
+        );
         assert_eq!(last_line("\n──\n"), None);
+    }
+
+    #[test]
+    fn the_fingerprint_is_not_the_hash_of_the_seed() {
+        let login = format!("sha256:{}", "8f".repeat(32));
+        let console = format!("login   {login}\nseed    fw_cfg, sha256:abababababab\n");
+        assert_eq!(fingerprint(&console), Some(&*login));
+        assert_eq!(fingerprint("seed sha256:abababababab\n"), None);
     }
 }

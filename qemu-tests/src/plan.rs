@@ -238,3 +238,34 @@ impl FromStr for DiskRole {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use masthead_seed::{Machine, Secret, Seed};
+
+    use super::*;
+
+    /// What the lab writes is what nodes read, for one master and for the three to come.
+    #[test]
+    fn the_seed_is_accepted_and_every_node_finds_itself() {
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .expect("random numbers");
+        let secret = Secret::generate(random).expect("a secret").to_text();
+        let admin = masthead_seed::OperatorKey([7; 32]).to_string();
+        for masters in [1, 3] {
+            let plan = ClusterPlan::new(masters, "/lab", "/image");
+            let text = plan.seed(&secret, std::slice::from_ref(&admin));
+            let seed = Seed::parse("seed.toml", text.as_bytes())
+                .unwrap_or_else(|report| panic!("{report:?}"));
+            for node in plan.nodes() {
+                let mac = node.mac().to_string().parse().expect("an address");
+                let machine = Machine {
+                    macs: vec![mac],
+                    serial: None,
+                };
+                assert_eq!(seed.find_self(&machine).expect("itself").name, node.name);
+            }
+        }
+    }
+}
