@@ -24,7 +24,7 @@ pub use flags::{OWN_FLAGS, own_flag};
 pub use hash::Hash;
 pub use ipnet::IpNet;
 pub use machine::{MacAddress, Machine, NotFound};
-pub use masthead_diagnostics::Report;
+pub use masthead_diagnostics::{LIMIT as SEED_LIMIT, Report};
 pub use model::{
     Component, Endpoint, Files, Kubernetes, Master, Network, Seed, Selector, SubjectName,
 };

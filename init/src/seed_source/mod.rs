@@ -1,1 +1,278 @@
-//! (being written)
+//! Where a node finds its seed, and which master it then is.
+//!
+//! The order is fixed, and documented in `docs/seed.md`:
+//!
+//! 1. `masthead.seed=/PATH` or `masthead.seed=LABEL:/PATH` on the kernel command line;
+//! 2. QEMU's fw_cfg, `opt/masthead/seed`;
+//! 3. volumes labelled `CIDATA` (`user-data`, the NoCloud layout) or `MASTHEAD` (`seed.toml`);
+//! 4. the installed seed, `/state/seed.toml`.
+//!
+//! A namespace node has one place: the file that the lab hands in. A place that holds nothing is passed over. A seed
+//! that is refused, or that does not name this machine, ends the look: whoever put it there meant it, and an
+//! older one found further down must not take its place unseen.
+//!
+//! Nothing here writes to a disk; volumes are mounted read-only and only while they are read.
+
+mod command_line;
+mod label;
+mod machine;
+mod places;
+mod volume;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use masthead_api::status::SeedAttempt;
+use masthead_api::{Reason, ReasonCode, Timestamp};
+use masthead_machine::Scale;
+use masthead_seed::{Hash, Machine, Master, NotFound, Report, Seed};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+pub use label::{Filesystem, Label, read_label};
+pub use machine::gather_machine;
+pub use volume::{Mounts, SystemMounts};
+
+use places::Places;
+
+/// The pause after the first look without a seed; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause: how long a person who plugs in a stick waits at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Where this kind of node looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A machine: everywhere, below these roots.
+    Machine(Roots),
+    /// A namespace: in the file that the lab hands in (`--seed=PATH`), if it does, below these roots.
+    Namespace {
+        /// The file.
+        seed: Option<PathBuf>,
+        /// Only `sys` is used.
+        roots: Roots,
+    },
+}
+
+/// Where the kernel's and our own file systems are. Tests have them in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// In front of a path from the kernel command line.
+    pub root: PathBuf,
+    /// sysfs.
+    pub sys: PathBuf,
+    /// procfs.
+    pub proc: PathBuf,
+    /// The devices.
+    pub dev: PathBuf,
+    /// STATE.
+    pub state: PathBuf,
+    /// Where a volume is mounted while it is read.
+    pub volume: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self {
+            root: "/".into(),
+            sys: "/sys".into(),
+            proc: "/proc".into(),
+            dev: "/dev".into(),
+            state: "/state".into(),
+            volume: "/run/masthead/seed-volume".into(),
+        }
+    }
+}
+
+/// One place where a seed was looked for. `Display` says it in one or more lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The place, for people.
+    pub source: String,
+    /// What was there.
+    pub result: AttemptResult,
+}
+
+/// What was found at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// No seed.
+    Absent,
+    /// Something, but it could not be read.
+    Unreadable(String),
+    /// A seed with errors.
+    Invalid(Report),
+    /// A good seed in which this machine is not, or more than once.
+    NotNamed(NotFound),
+    /// The seed in use.
+    Used,
+}
+
+/// A good seed and which master this machine is.
+#[derive(Debug)]
+pub struct Found {
+    /// The seed.
+    pub seed: Seed,
+    /// This machine in it.
+    pub master: Master,
+    /// What its parser warns of.
+    pub warnings: Report,
+    /// The file as it is. It holds the secret.
+    pub bytes: SeedBytes,
+    /// SHA-256 of `bytes`; [`Seed::hash`] is that of the meaning.
+    pub bytes_hash: Hash,
+    /// Where it was found, for people.
+    pub source: String,
+    /// What this machine knew about itself.
+    pub machine: Machine,
+}
+
+/// A seed file's bytes. Their `Debug` shows only how many there are.
+pub struct SeedBytes(pub Vec<u8>);
+
+impl fmt::Debug for SeedBytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SeedBytes({} bytes)", self.0.len())
+    }
+}
+
+/// What one look around gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Every place looked at, in order.
+    pub attempts: Vec<Attempt>,
+    /// The seed, if one was found.
+    pub found: Option<Found>,
+}
+
+/// Looks once.
+pub async fn look(kind: &SourceKind) -> Outcome {
+    let kind = kind.clone();
+    // Devices may be slow or hang: that must not stop the supervisor's other tasks.
+    let looked = tokio::task::spawn_blocking(move || look_with(&kind, &SystemMounts)).await;
+    looked.unwrap_or_else(|error| Outcome {
+        attempts: vec![Attempt {
+            source: "every place".to_owned(),
+            result: AttemptResult::Unreadable(error.to_string()),
+        }],
+        found: None,
+    })
+}
+
+/// Looks until there is a seed that names this machine, with growing pauses. `report` always has the last look.
+pub async fn wait_for_seed(
+    kind: &SourceKind,
+    scale: Scale,
+    report: &watch::Sender<Vec<Attempt>>,
+) -> Found {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Outcome { attempts, found } = look(kind).await;
+        report.send_replace(attempts);
+        if let Some(found) = found {
+            return found;
+        }
+        sleep(scale * pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Looks once, without an executor.
+pub fn look_with(kind: &SourceKind, mounts: &dyn Mounts) -> Outcome {
+    let machine = gather_machine(kind);
+    let mut attempts = Vec::new();
+    for candidate in Places::new(kind, mounts) {
+        let bytes = match candidate.content {
+            Ok(bytes) => bytes,
+            Err(result) => {
+                attempts.push(Attempt {
+                    source: candidate.source,
+                    result,
+                });
+                continue;
+            }
+        };
+        let (result, found) = judge(bytes, &candidate.source, &machine);
+        attempts.push(Attempt {
+            source: candidate.source,
+            result,
+        });
+        return Outcome { attempts, found };
+    }
+    Outcome {
+        attempts,
+        found: None,
+    }
+}
+
+fn judge(bytes: Vec<u8>, source: &str, machine: &Machine) -> (AttemptResult, Option<Found>) {
+    let bytes_hash = Hash::of(&bytes);
+    let (seed, report) = Seed::check(source, &bytes);
+    let Some(seed) = seed else {
+        return (AttemptResult::Invalid(report), None);
+    };
+    match seed.find_self(machine).cloned() {
+        Err(not_found) => (AttemptResult::NotNamed(not_found), None),
+        Ok(master) => {
+            let found = Found {
+                seed,
+                master,
+                warnings: report,
+                bytes: SeedBytes(bytes),
+                bytes_hash,
+                source: source.to_owned(),
+                machine: machine.clone(),
+            };
+            (AttemptResult::Used, Some(found))
+        }
+    }
+}
+
+/// What a node without a seed waits for; nothing if the last look found one.
+pub fn waiting_for(attempts: &[Attempt], since: Timestamp) -> Option<Reason> {
+    let last = attempts.last();
+    let reason = |code| Reason::new(code, since);
+    match last.map(|attempt| &attempt.result) {
+        Some(AttemptResult::Used) => None,
+        Some(AttemptResult::Invalid(report)) => {
+            Some(reason(ReasonCode::SeedInvalid).with_cause(report.to_string()))
+        }
+        Some(AttemptResult::NotNamed(not_found)) => {
+            Some(reason(ReasonCode::SeedNoMatch).with_cause(not_found.to_string()))
+        }
+        _ => Some(reason(ReasonCode::SeedMissing)),
+    }
+}
+
+impl From<&Attempt> for SeedAttempt {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            source: attempt.source.clone(),
+            outcome: attempt.result.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.source, self.result)
+    }
+}
+
+impl fmt::Display for AttemptResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => formatter.write_str("not there"),
+            Self::Unreadable(reason) => write!(formatter, "cannot be read: {reason}"),
+            Self::Invalid(report) => {
+                write!(formatter, "refused\n{}", report.to_string().trim_end())
+            }
+            Self::NotNamed(not_found) => write!(formatter, "{not_found}"),
+            Self::Used => formatter.write_str("in use"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The places, in their order.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::vec;
+
+use super::command_line::{Named, named};
+use super::volume::{Device, Mounts, devices, read_from, read_limited};
+use super::{AttemptResult, Roots, SourceKind};
+
+const FIRMWARE_NAME: &str = "opt/masthead/seed";
+/// Labels, and the file that holds the seed on such a volume. `user-data` is NoCloud's.
+const VOLUMES: [(&str, &str); 2] = [("CIDATA", "user-data"), ("MASTHEAD", "seed.toml")];
+const INSTALLED: &str = "seed.toml";
+
+/// A place and what is there.
+pub(super) struct Candidate {
+    pub(super) source: String,
+    pub(super) content: Result<Vec<u8>, AttemptResult>,
+}
+
+/// A place that has not been looked at yet.
+type Place<'p> = Box<dyn FnOnce() -> Vec<Candidate> + 'p>;
+
+/// All places of a kind of node; each is read only when those before it held no seed.
+pub(super) struct Places<'p> {
+    places: vec::IntoIter<Place<'p>>,
+    candidates: vec::IntoIter<Candidate>,
+}
+
+impl<'p> Places<'p> {
+    pub(super) fn new(kind: &'p SourceKind, mounts: &'p dyn Mounts) -> Self {
+        let places: Vec<Place<'p>> = match kind {
+            SourceKind::Machine(roots) => vec![
+                Box::new(|| from_command_line(roots, mounts)),
+                Box::new(|| vec![from_firmware(roots)]),
+                Box::new(|| from_volumes(roots, mounts)),
+                Box::new(|| vec![file("installed seed", &roots.state.join(INSTALLED))]),
+            ],
+            SourceKind::Namespace { seed, .. } => {
+                vec![Box::new(|| vec![from_lab(seed.as_deref())])]
+            }
+        };
+        Self {
+            places: places.into_iter(),
+            candidates: Vec::new().into_iter(),
+        }
+    }
+}
+
+impl Iterator for Places<'_> {
+    type Item = Candidate;
+
+    fn next(&mut self) -> Option<Candidate> {
+        loop {
+            if let Some(candidate) = self.candidates.next() {
+                return Some(candidate);
+            }
+            self.candidates = self.places.next()?().into_iter();
+        }
+    }
+}
+
+fn absent(source: impl Into<String>) -> Candidate {
+    Candidate {
+        source: source.into(),
+        content: Err(AttemptResult::Absent),
+    }
+}
+
+fn unreadable(source: impl Into<String>, reason: impl ToString) -> Candidate {
+    Candidate {
+        source: source.into(),
+        content: Err(AttemptResult::Unreadable(reason.to_string())),
+    }
+}
+
+fn content_of(source: String, content: io::Result<Option<Vec<u8>>>) -> Candidate {
+    match content {
+        Ok(Some(bytes)) => Candidate {
+            source,
+            content: Ok(bytes),
+        },
+        Ok(None) => absent(source),
+        Err(error) => unreadable(source, error),
+    }
+}
+
+fn file(source: &str, path: &Path) -> Candidate {
+    let content = match File::open(path) {
+        Ok(file) => read_limited(file).map(Some),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    };
+    content_of(source.to_owned(), content)
+}
+
+fn from_lab(seed: Option<&Path>) -> Candidate {
+    match seed {
+        Some(path) => file(&format!("--seed={}", path.display()), path),
+        None => absent("--seed=PATH"),
+    }
+}
+
+fn from_firmware(roots: &Roots) -> Candidate {
+    let path = roots
+        .sys
+        .join("firmware/qemu_fw_cfg/by_name")
+        .join(FIRMWARE_NAME)
+        .join("raw");
+    file(&format!("QEMU fw_cfg {FIRMWARE_NAME}"), &path)
+}
+
+fn from_command_line(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
+    const SOURCE: &str = "kernel command line";
+    let command_line = match fs::read_to_string(roots.proc.join("cmdline")) {
+        Ok(text) => text,
+        Err(error) => return vec![unreadable(SOURCE, error)],
+    };
+    match named(&command_line) {
+        None => vec![absent(format!("{SOURCE} masthead.seed="))],
+        Some(Named::Path(path)) => {
+            let source = format!("{SOURCE} masthead.seed={path}");
+            vec![file(
+                &source,
+                &roots.root.join(path.trim_start_matches('/')),
+            )]
+        }
+        Some(Named::Volume { label, path }) => {
+            let source = format!("{SOURCE} masthead.seed={label}:{path}");
+            let all = devices(&roots.sys, &roots.dev);
+            let found: Vec<Candidate> = labelled(&all, &label)
+                .map(|device| on_device(roots, mounts, device, &source, &path))
+                .collect();
+            if found.is_empty() {
+                vec![absent(source)]
+            } else {
+                found
+            }
+        }
+        Some(Named::Wrong(value)) => vec![unreadable(
+            format!("{SOURCE} masthead.seed={value}"),
+            "write masthead.seed=/PATH or masthead.seed=LABEL:/PATH",
+        )],
+    }
+}
+
+fn from_volumes(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
+    let all = devices(&roots.sys, &roots.dev);
+    let mut candidates = Vec::new();
+    for device in &all {
+        if let Err(error) = &device.label {
+            candidates.push(unreadable(format!("device {}", device.name), error));
+        }
+    }
+    for (label, path) in VOLUMES {
+        let before = candidates.len();
+        candidates.extend(labelled(&all, label).map(|device| {
+            let source = format!("volume {label} ({}) {path}", device.name);
+            on_device(roots, mounts, device, &source, path)
+        }));
+        if candidates.len() == before {
+            candidates.push(absent(format!("volume {label}")));
+        }
+    }
+    candidates
+}
+
+/// Labels are compared without regard to case: FAT tools write capitals, NoCloud has small letters.
+fn labelled<'d>(devices: &'d [Device], label: &str) -> impl Iterator<Item = &'d Device> {
+    devices.iter().filter(move |device| {
+        matches!(&device.label, Ok(Some(found)) if found.text.eq_ignore_ascii_case(label))
+    })
+}
+
+fn on_device(
+    roots: &Roots,
+    mounts: &dyn Mounts,
+    device: &Device,
+    source: &str,
+    path: &str,
+) -> Candidate {
+    let Ok(Some(label)) = &device.label else {
+        return absent(source);
+    };
+    let content = read_from(mounts, &device.path, label.filesystem, &roots.volume, path);
+    content_of(source.to_owned(), content)
+}

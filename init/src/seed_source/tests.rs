@@ -1,0 +1,315 @@
+//! A node looks for its seed in a folder that looks like its file systems.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+
+const SEED: &str = include_str!("../../../configs/seeds/single.toml");
+const MAC: &str = "52:54:00:10:00:11";
+
+/// A machine's file systems in a folder. A volume's files are in a folder beside its device.
+struct Node {
+    folder: TempDir,
+    roots: Roots,
+}
+
+struct Folders;
+
+impl Mounts for Folders {
+    fn mount(&self, device: &Path, _: Filesystem, _: &Path) -> io::Result<PathBuf> {
+        Ok(device.with_extension("files"))
+    }
+
+    fn unmount(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Node {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let below = |name: &str| folder.path().join(name);
+        let roots = Roots {
+            root: below(""),
+            sys: below("sys"),
+            proc: below("proc"),
+            dev: below("dev"),
+            state: below("state"),
+            volume: below("run/seed-volume"),
+        };
+        let node = Self { folder, roots };
+        node.write("proc/cmdline", "quiet\n");
+        node.interface("eth0", MAC, true);
+        node
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, content).expect("a file");
+    }
+
+    fn interface(&self, name: &str, mac: &str, is_hardware: bool) {
+        let file = |file: &str| format!("sys/class/net/{name}/{file}");
+        self.write(&file("address"), format!("{mac}\n"));
+        self.write(&file("type"), "1\n");
+        self.write(&file("ifindex"), "2\n");
+        self.write(&file("iflink"), "2\n");
+        self.write(&file("uevent"), format!("INTERFACE={name}\n"));
+        if is_hardware {
+            self.write(&file("device/vendor"), "0x1af4\n");
+        }
+    }
+
+    fn firmware(&self, seed: &str) {
+        self.write(
+            "sys/firmware/qemu_fw_cfg/by_name/opt/masthead/seed/raw",
+            seed,
+        );
+    }
+
+    fn volume(&self, device: &str, label: &str, file: &str, seed: &str) {
+        let mut image = vec![0; 32768 + 2048];
+        image[32768..32774].copy_from_slice(b"\x01CD001");
+        image[32768 + 40..][..label.len()].copy_from_slice(label.as_bytes());
+        self.write(&format!("sys/class/block/{device}/size"), "72\n");
+        self.write(&format!("dev/{device}"), image);
+        self.write(&format!("dev/{device}.files/{file}"), seed);
+    }
+
+    fn look(&self) -> Outcome {
+        look_with(&SourceKind::Machine(self.roots.clone()), &Folders)
+    }
+
+    /// The source in use, and every attempt in one line.
+    fn found(&self) -> (Option<String>, String) {
+        let Outcome { attempts, found } = self.look();
+        let attempts: Vec<String> = attempts
+            .iter()
+            .map(|attempt| {
+                attempt
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect();
+        (found.map(|found| found.source), attempts.join("; "))
+    }
+}
+
+#[test]
+fn a_node_without_a_seed_says_where_it_looked() {
+    let node = Node::new();
+    let (found, attempts) = node.found();
+    assert_eq!(found, None);
+    assert_eq!(
+        attempts,
+        "kernel command line masthead.seed=: not there; QEMU fw_cfg opt/masthead/seed: not there; \
+         volume CIDATA: not there; volume MASTHEAD: not there; installed seed: not there"
+    );
+    let reason = waiting_for(&node.look().attempts, Timestamp::now()).expect("it waits");
+    assert_eq!(reason.code, ReasonCode::SeedMissing);
+}
+
+#[test]
+fn the_order_is_fixed() {
+    let node = Node::new();
+    node.write("state/seed.toml", SEED);
+    assert_eq!(node.found().0.as_deref(), Some("installed seed"));
+    node.volume("vdb", "MASTHEAD", "seed.toml", SEED);
+    assert_eq!(
+        node.found().0.as_deref(),
+        Some("volume MASTHEAD (vdb) seed.toml")
+    );
+    node.volume("vdc", "cidata", "user-data", SEED);
+    assert_eq!(
+        node.found().0.as_deref(),
+        Some("volume CIDATA (vdc) user-data")
+    );
+    node.firmware(SEED);
+    assert_eq!(
+        node.found().0.as_deref(),
+        Some("QEMU fw_cfg opt/masthead/seed")
+    );
+    node.volume("vdd", "USB", "a/b.toml", SEED);
+    node.write("proc/cmdline", "quiet masthead.seed=usb:/a/b.toml");
+    assert_eq!(
+        node.found().0.as_deref(),
+        Some("kernel command line masthead.seed=usb:/a/b.toml")
+    );
+    node.write("seed.toml", SEED);
+    node.write("proc/cmdline", "masthead.seed=/seed.toml");
+    assert_eq!(
+        node.found().0.as_deref(),
+        Some("kernel command line masthead.seed=/seed.toml")
+    );
+}
+
+#[test]
+fn a_bad_seed_hides_the_good_one_behind_it() {
+    let node = Node::new();
+    node.firmware(&SEED.replace("version  = 1", "version  = 7"));
+    node.write("state/seed.toml", SEED);
+    let outcome = node.look();
+    assert!(outcome.found.is_none());
+    let reason = waiting_for(&outcome.attempts, Timestamp::now()).expect("it waits");
+    assert_eq!(reason.code, ReasonCode::SeedInvalid);
+    assert!(
+        reason
+            .cause
+            .starts_with("QEMU fw_cfg opt/masthead/seed:2:12: error: version 7"),
+        "{}",
+        reason.cause
+    );
+}
+
+#[test]
+fn a_machine_that_the_seed_does_not_name_says_who_it_is() {
+    let node = Node::new();
+    node.firmware(&SEED.replace(MAC, "52:54:00:99:99:99"));
+    node.write("sys/class/dmi/id/product_serial", "J4K2M1\n");
+    let outcome = node.look();
+    assert!(outcome.found.is_none());
+    let reason = waiting_for(&outcome.attempts, Timestamp::now()).expect("it waits");
+    assert_eq!(reason.code, ReasonCode::SeedNoMatch);
+    assert!(
+        reason.cause.contains(MAC) && reason.cause.contains("J4K2M1"),
+        "{}",
+        reason.cause
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_passed_over() {
+    let node = Node::new();
+    node.write("sys/class/block/sda/size", "100\n");
+    node.write("dev/sda/is-a-folder", "");
+    node.write("sys/class/block/sr0/size", "0\n");
+    node.write("state/seed.toml", SEED);
+    node.write("proc/cmdline", "masthead.seed=seed.toml");
+    let (found, attempts) = node.found();
+    assert_eq!(found.as_deref(), Some("installed seed"));
+    assert!(
+        attempts.contains("masthead.seed=seed.toml: cannot be read: write masthead.seed=/PATH"),
+        "{attempts}"
+    );
+    assert!(
+        attempts.contains("device sda: cannot be read"),
+        "{attempts}"
+    );
+    assert!(!attempts.contains("sr0"), "{attempts}");
+}
+
+#[test]
+fn links_on_a_volume_lead_nowhere() {
+    let node = Node::new();
+    node.write("secret.toml", SEED);
+    node.volume("vdb", "MASTHEAD", "other", "");
+    let link = node.folder.path().join("dev/vdb.files/seed.toml");
+    symlink("../../secret.toml", link).expect("a link");
+    let (found, attempts) = node.found();
+    assert_eq!(found, None);
+    assert!(
+        attempts.contains("volume MASTHEAD (vdb) seed.toml: cannot be read"),
+        "{attempts}"
+    );
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused() {
+    let node = Node::new();
+    node.firmware(&format!("{SEED}\n#{}", "x".repeat(300 * 1024)));
+    let (found, attempts) = node.found();
+    assert_eq!(found, None);
+    assert!(attempts.contains("refused"), "{attempts}");
+}
+
+#[test]
+fn a_machine_knows_its_hardware_and_no_more() {
+    let node = Node::new();
+    node.interface("br0", "52:54:00:00:00:01", false);
+    node.interface("veth0", "52:54:00:00:00:02", false);
+    node.write("sys/class/net/veth0/iflink", "9\n");
+    node.interface("eth0.7", "52:54:00:00:00:03", false);
+    node.write("sys/class/net/eth0.7/iflink", "3\n");
+    node.write("sys/class/net/eth0.7/uevent", "DEVTYPE=vlan\n");
+    node.interface("lo", "00:00:00:00:00:00", false);
+    node.write("sys/class/net/lo/type", "772\n");
+    node.write(
+        "sys/class/dmi/id/product_serial",
+        "To Be Filled By O.E.M.\n",
+    );
+    let machine = gather_machine(&SourceKind::Machine(node.roots.clone()));
+    let macs: Vec<String> = machine.macs.iter().map(ToString::to_string).collect();
+    assert_eq!(macs, ["52:54:00:00:00:02", MAC]);
+    assert_eq!(machine.serial, None);
+}
+
+#[test]
+fn a_namespace_node_has_its_file_and_nothing_else() {
+    let node = Node::new();
+    node.firmware(SEED);
+    node.write("host/seed.toml", SEED);
+    node.write("sys/class/dmi/id/product_serial", "HOST\n");
+    let path = node.folder.path().join("host/seed.toml");
+    let kind = |seed| SourceKind::Namespace {
+        seed,
+        roots: node.roots.clone(),
+    };
+    let found = look_with(&kind(Some(path)), &Folders)
+        .found
+        .expect("a seed");
+    assert_eq!(found.master.name, "m1");
+    assert_eq!(found.machine.serial, None);
+    assert_eq!(found.bytes.0, SEED.as_bytes());
+    assert_eq!(found.bytes_hash, Hash::of(SEED.as_bytes()));
+    assert!(look_with(&kind(None), &Folders).found.is_none());
+}
+
+#[test]
+fn the_secret_shows_nowhere() {
+    let node = Node::new();
+    node.firmware(SEED);
+    let outcome = node.look();
+    assert!(outcome.found.is_some());
+    assert!(
+        !format!("{outcome:?}").contains("iS3UR35"),
+        "the secret shows"
+    );
+}
+
+#[tokio::test]
+async fn waiting_ends_when_a_seed_appears() {
+    let node = Node::new();
+    let kind = SourceKind::Machine(node.roots.clone());
+    let (report, mut reports) = watch::channel(Vec::new());
+    let scale = Scale::new(0.01).expect("a scale");
+    let wait = wait_for_seed(&kind, scale, &report);
+    let hand_in = async {
+        reports
+            .wait_for(|attempts| attempts.len() == 5)
+            .await
+            .expect("a first look");
+        node.write("host.toml", SEED);
+        fs::create_dir_all(&node.roots.state).expect("a folder");
+        fs::rename(
+            node.folder.path().join("host.toml"),
+            node.roots.state.join("seed.toml"),
+        )
+        .expect("the seed appears");
+    };
+    let (found, ()) = tokio::join!(wait, hand_in);
+    assert_eq!(found.source, "installed seed");
+    let last = report.borrow();
+    assert_eq!(
+        last.last().map(|attempt| &attempt.result),
+        Some(&AttemptResult::Used)
+    );
+}
