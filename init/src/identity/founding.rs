@@ -19,11 +19,10 @@ use masthead_control_plane::Member;
 use masthead_pki::{Authority, AuthorityKind, EncryptionKey, Roots, Secret, ServiceAccountKey};
 use masthead_seed::{Master, Seed};
 use rustix::rand::{GetRandomFlags, getrandom};
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::problem::{Problem, chain};
-use super::record::{FORMAT, IdentityRecord, MemberRecord, parse, render};
+use super::record::{FORMAT, IdentityRecord, MemberRecord, digest, hexadecimal, parse, render};
 use super::storage::{Durable, Storage, StorageError, exists, read};
 
 /// What this node is.
@@ -150,14 +149,6 @@ fn random_id() -> Result<String, Problem> {
         });
     }
     Ok(hexadecimal(&bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
 }
 
 /// The machine's id: read, or made at the first boot.

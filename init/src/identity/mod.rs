@@ -27,6 +27,8 @@ mod keeper;
 mod problem;
 mod record;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use bootstrap::{BootstrapError, apply_bootstrap, keep_bootstrap_applied};
 pub use deploy::{Changes, DeployError, Owners, write_plan};

@@ -1,4 +1,5 @@
-//! The documents on STATE and ETCD. Each has a format number; a release reads its own and all earlier ones.
+//! The documents on STATE and ETCD. Each has a format number and a checksum; a release reads its own format
+//! and all earlier ones.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,6 +8,7 @@ use std::path::Path;
 use masthead_api::ReasonCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 
@@ -58,14 +60,28 @@ pub(super) struct StartedMarker {
     pub(super) machine_id: String,
 }
 
+/// What stands between a document and its checksum. The checksum is the last field, of all bytes before this, so that the
+/// file is JSON for whoever reads it, and one flipped bit anywhere shows.
+const CHECKSUM: &str = ",\n  \"sha256\": \"";
+const END: &str = "\"\n}\n";
+
 /// Reads a document, with its name in every refusal.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Problem> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
+    let damaged = |detail: &str| Problem::damaged(path, detail);
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("no text."))?;
+    let (document, checksum) = text
+        .rsplit_once(CHECKSUM)
+        .and_then(|(document, rest)| Some((document, rest.strip_suffix(END)?)))
+        .ok_or_else(|| damaged("cut, or no document of Masthead."))?;
+    if checksum != digest(document.as_bytes()) {
+        return Err(damaged("the checksum does not match."));
+    }
     let Format { format } =
-        serde_json::from_slice(bytes).map_err(|error| Problem::damaged(path, error))?;
+        serde_json::from_str(text).map_err(|error| Problem::damaged(path, error))?;
     if format > FORMAT {
         return Err(Problem {
             code: ReasonCode::IdentityDamaged,
@@ -76,12 +92,25 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T,
             remedy: "Boot the newer release.".to_owned(),
         });
     }
-    serde_json::from_slice(bytes).map_err(|error| Problem::damaged(path, error))
+    serde_json::from_str(text).map_err(|error| Problem::damaged(path, error))
 }
 
-/// The bytes of a document.
+/// The bytes of a document: an object with at least one field.
 pub(super) fn render(document: &impl Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(document).expect("these types are always JSON");
-    bytes.push(b'\n');
-    bytes
+    let text = serde_json::to_string_pretty(document).expect("these types are always JSON");
+    let document = text
+        .strip_suffix("\n}")
+        .expect("these types are objects with fields");
+    let checksum = digest(document.as_bytes());
+    format!("{document}{CHECKSUM}{checksum}{END}").into_bytes()
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// Two lower-case digits for each byte.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
