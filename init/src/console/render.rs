@@ -10,6 +10,12 @@ use super::wrap::{harmless, wrap};
 /// How many of a failing service's last lines are shown; `mastctl logs` has the others.
 const LAST_LINES: usize = 3;
 
+/// Columns for a field's name: a fingerprint (71 characters) behind it fits into 80.
+const LABEL: usize = 8;
+
+/// Digits of the seed's hash: enough to compare by eye.
+const HASH_DIGITS: usize = 12;
+
 /// The status as lines of at most `width` characters (40 or more), most important first. It names
 /// instants, never durations up to now, so that the text changes only when the node does.
 pub fn render(status: &Status, width: usize) -> String {
@@ -31,7 +37,7 @@ pub fn render(status: &Status, width: usize) -> String {
     services(&status.services, width, &mut lines);
     lines.push(String::new());
     for line in &mut lines {
-        line.truncate(line.trim_end().len());
+        *line = harmless(line.trim_end(), width);
     }
     lines.join("\n")
 }
@@ -49,22 +55,34 @@ fn head(status: &Status, width: usize, lines: &mut Vec<String>) {
         width,
     ));
     let mut field = |name: &str, text: String| {
-        let mut wrapped = wrap(&text, 12, width);
+        let mut wrapped = wrap(&text, LABEL, width);
         if let Some(first) = wrapped.first_mut() {
-            first.replace_range(..12, &format!("{name:<12}"));
+            first.replace_range(..LABEL, &format!("{name:<LABEL$}"));
         }
         lines.extend(wrapped);
     };
     if !node.kubernetes.is_empty() {
         field(
-            "kubernetes",
-            format!("{}, etcd {}", node.kubernetes, node.etcd),
+            "runs",
+            format!("Kubernetes {}, etcd {}", node.kubernetes, node.etcd),
         );
     }
     match (&status.seed.source, &status.seed.hash) {
-        (Some(source), Some(hash)) => field("seed", format!("{source}, sha256:{hash}")),
+        (Some(source), Some(hash)) => {
+            let hash: String = hash.chars().take(HASH_DIGITS).collect();
+            field("seed", format!("{source}, sha256:{hash}"));
+        }
         (Some(source), None) => field("seed", source.clone()),
-        (None, _) => field("seed", "none".to_owned()),
+        (None, _) => {
+            field("seed", "none; looked at:".to_owned());
+            for attempt in &status.seed.attempts {
+                let outcome = attempt.outcome.lines().next().unwrap_or_default();
+                field(
+                    "",
+                    harmless(&format!("{}: {outcome}", attempt.source), usize::MAX),
+                );
+            }
+        }
     }
     let network = &status.network;
     match (&network.interface, network.addresses.is_empty()) {
@@ -80,13 +98,13 @@ fn head(status: &Status, width: usize, lines: &mut Vec<String>) {
     if let Some(cluster) = &status.cluster
         && let Some(endpoint) = &cluster.endpoint
     {
-        field("kubernetes", format!("https://{endpoint}"));
+        field("cluster", format!("https://{endpoint}"));
     }
     for disk in &status.disks {
         field("disk", describe_disk(disk));
     }
     if let Some(fingerprint) = &status.api_fingerprint {
-        field("operators", fingerprint.to_string());
+        field("login", fingerprint.to_string());
     }
 }
 
@@ -154,7 +172,7 @@ fn services(services: &[Service], width: usize, lines: &mut Vec<String>) {
         .max(7);
     lines.push(String::new());
     lines.push(format!(
-        "{:<name_width$}  {:<14} {:<9} RESTARTS",
+        "{:<name_width$}  {:<14}  {:<9}  RESTARTS",
         "SERVICE", "STATE", "SINCE"
     ));
     for service in services {
@@ -164,7 +182,7 @@ fn services(services: &[Service], width: usize, lines: &mut Vec<String>) {
             service.state.as_str()
         };
         lines.push(format!(
-            "{:<name_width$}  {state:<14} {:<9} {}",
+            "{:<name_width$}  {state:<14}  {:<9}  {}",
             service.name,
             clock(service.since),
             service.restarts

@@ -37,13 +37,18 @@ impl Terminal {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
             .open(path)?;
+        Ok(Self::on(file, kind))
+    }
+
+    /// Uses a file that is open for writing; what a namespace node has in a console's place.
+    pub fn on(file: File, kind: ScreenKind) -> Self {
         let (columns, rows) = size(&file);
-        Ok(Self {
+        Self {
             file,
             screen: Screen::new(kind, rows),
             columns,
             pending: Vec::new(),
-        })
+        }
     }
 
     /// Shows `status`, as far as the terminal takes it now. While a picture is not written whole,

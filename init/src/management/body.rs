@@ -15,6 +15,7 @@ use masthead_api::{ApiError, ErrorCode, routes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 
 /// What every answer's body is.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -28,12 +29,16 @@ pub(super) fn whole(
     answer(status, content_type, Full::new(body.into()).boxed_unsync())
 }
 
-/// An answer whose body comes piece by piece, until all senders are gone.
-pub(super) fn streamed(pieces: mpsc::Receiver<Bytes>) -> Response<AnswerBody> {
+/// An answer whose body comes piece by piece, until the sender is gone, and for `at_most` that long.
+pub(super) fn streamed(pieces: mpsc::Receiver<Bytes>, at_most: Duration) -> Response<AnswerBody> {
+    let pieces = Pieces {
+        pieces,
+        end: Box::pin(tokio::time::sleep(at_most)),
+    };
     answer(
         StatusCode::OK,
         "text/plain; charset=utf-8",
-        Pieces(pieces).boxed_unsync(),
+        pieces.boxed_unsync(),
     )
 }
 
@@ -130,7 +135,10 @@ pub(super) async fn message<T: DeserializeOwned>(
 }
 
 /// Pieces of a channel as a body.
-struct Pieces(mpsc::Receiver<Bytes>);
+struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+    end: Pin<Box<Sleep>>,
+}
 
 impl Body for Pieces {
     type Data = Bytes;
@@ -140,7 +148,10 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0
+        if self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        self.pieces
             .poll_recv(context)
             .map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }

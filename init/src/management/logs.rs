@@ -1,29 +1,16 @@
 //! Output of services as an answer.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
 use bytes::Bytes;
-use hyper::{Response, StatusCode};
 use masthead_api::{ApiError, ErrorCode, routes};
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::body::{AnswerBody, streamed, whole};
-use super::caller::Operator;
+use super::node::LogRequest;
 use crate::output;
 
 /// Pieces of output that wait for a slow client. What is behind stays where it is, on tmpfs or disk.
 const PIECES: usize = 4;
 
-/// What the query asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) lines: usize,
-    pub(super) follow: bool,
-}
-
-impl Wanted {
+impl LogRequest {
     /// Reads `lines=N&follow=BOOL`.
     pub(super) fn parse(query: &str) -> Result<Self, ApiError> {
         let mut wanted = Self {
@@ -55,36 +42,29 @@ impl Wanted {
     }
 }
 
-/// The last lines, and then what follows until the client goes or its certificate expires.
-pub(super) async fn answer(
-    log: output::Handle,
-    wanted: &Wanted,
-    operator: Operator,
-) -> Response<AnswerBody> {
-    if !wanted.follow {
-        let lines = log.tail(wanted.lines).await;
-        let text = lines.iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(text, "{line}");
-            text
-        });
-        return whole(StatusCode::OK, "text/plain; charset=utf-8", text);
-    }
-    let left = operator.expires_at - OffsetDateTime::now_utc();
-    let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
-    let (pieces, body) = mpsc::channel(PIECES);
-    let lines = wanted.lines;
+/// The last lines of a service's output, and then what follows if that was asked for, until the receiver is dropped.
+pub fn stream(log: output::Handle, wanted: LogRequest) -> mpsc::Receiver<Bytes> {
+    let (pieces, receiver) = mpsc::channel(PIECES);
     tokio::spawn(async move {
         tokio::select! {
-            () = forward(log.follow(output::From::Last(lines)), &pieces) => {}
-            // The client is gone: nothing would tell before the service writes again.
+            () = forward(log, wanted, &pieces) => {}
+            // The client is gone: nothing else would tell before the service writes again.
             () = pieces.closed() => {}
-            () = tokio::time::sleep(left) => {}
         }
     });
-    streamed(body)
+    receiver
 }
 
-async fn forward(mut follow: output::Follow, pieces: &mpsc::Sender<Bytes>) {
+async fn forward(log: output::Handle, wanted: LogRequest, pieces: &mpsc::Sender<Bytes>) {
+    if !wanted.follow {
+        for line in log.tail(wanted.lines).await {
+            if pieces.send((line + "\n").into()).await.is_err() {
+                return;
+            }
+        }
+        return;
+    }
+    let mut follow = log.follow(output::From::Last(wanted.lines));
     while let Some(piece) = follow.next().await {
         if pieces.send(piece).await.is_err() {
             return;
@@ -98,31 +78,31 @@ mod tests {
 
     #[test]
     fn a_query_is_read_and_its_bounds_are_kept() {
-        let wanted = |query: &str| Wanted::parse(query).map_err(|error| error.code);
+        let wanted = |query: &str| LogRequest::parse(query).map_err(|error| error.code);
         assert_eq!(
             wanted(""),
-            Ok(Wanted {
+            Ok(LogRequest {
                 lines: 100,
                 follow: false
             })
         );
         assert_eq!(
             wanted("follow&lines=5"),
-            Ok(Wanted {
+            Ok(LogRequest {
                 lines: 5,
                 follow: true
             })
         );
         assert_eq!(
             wanted("follow=false&later=x"),
-            Ok(Wanted {
+            Ok(LogRequest {
                 lines: 100,
                 follow: false
             })
         );
         assert_eq!(
             wanted("lines=10000"),
-            Ok(Wanted {
+            Ok(LogRequest {
                 lines: 10_000,
                 follow: false
             })

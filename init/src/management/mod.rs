@@ -25,5 +25,6 @@ pub mod node;
 pub mod server;
 
 pub use identity::{Identity, IdentityError, Issuers};
-pub use node::{Node, PowerAction, PowerCommand};
+pub use logs::stream;
+pub use node::{LogRequest, Node, PowerAction, PowerCommand};
 pub use server::Server;

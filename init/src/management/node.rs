@@ -1,17 +1,26 @@
 //! What the server asks of the rest of the supervisor.
 
+use bytes::Bytes;
 use masthead_api::{ApiError, Status};
-use tokio::sync::oneshot;
-
-use crate::output;
+use tokio::sync::{mpsc, oneshot};
 
 /// The node as the management API sees it.
 pub trait Node: Send + Sync + 'static {
     /// What the node is and does now.
     fn status(&self) -> Status;
 
-    /// The output of a service, if there is one of that name.
-    fn log(&self, service: &str) -> Option<output::Handle>;
+    /// The output of a service, if there is one of that name, in pieces as large as it likes; it ends when the
+    /// receiver is dropped. [`stream`](super::stream) makes one of an [`output::Handle`](crate::output::Handle).
+    fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>>;
+}
+
+/// Which part of a service's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRequest {
+    /// How many past lines.
+    pub lines: usize,
+    /// Whether to go on with what is written from now on.
+    pub follow: bool,
 }
 
 /// How a node goes down.

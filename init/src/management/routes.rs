@@ -7,13 +7,13 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use masthead_api::power::PowerRequest;
 use masthead_api::{ApiError, ErrorCode, routes};
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::body::{AnswerBody, json, message, refusal};
+use super::body::{AnswerBody, json, message, refusal, streamed};
 use super::caller::Caller;
 use super::login::Login;
-use super::logs::{self, Wanted};
-use super::node::{Node, PowerAction, PowerCommand};
+use super::node::{LogRequest, Node, PowerAction, PowerCommand};
 use super::{kubeconfig, power};
 
 /// What the routes work with.
@@ -115,12 +115,14 @@ impl Routes {
             }
             Route::Logs(service) => {
                 let operator = caller.administrator()?;
-                let wanted = Wanted::parse(request.uri().query().unwrap_or_default())?;
+                let wanted = LogRequest::parse(request.uri().query().unwrap_or_default())?;
                 let log = self
                     .node
-                    .log(service)
+                    .log(service, wanted)
                     .ok_or_else(|| self.no_service(service))?;
-                Ok(logs::answer(log, &wanted, operator).await)
+                // Not longer than the certificate that opened it.
+                let left = operator.expires_at - OffsetDateTime::now_utc();
+                Ok(streamed(log, Duration::try_from(left).unwrap_or_default()))
             }
             Route::Kubeconfig => {
                 let operator = caller.administrator()?;
