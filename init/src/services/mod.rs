@@ -1,1 +1,135 @@
-//! (being written)
+//! Runs the services of a node: the driver of the life-cycle machine, and its effects.
+//!
+//! One task owns the [`Group`](masthead_lifecycle::Group). It feeds it with what smaller tasks
+//! report, and carries its actions out with the functions of [`process`](crate::process):
+//!
+//! | task | lives as long as | reports |
+//! |---|---|---|
+//! | driver | the supervisor | stories, on a `watch` channel |
+//! | start | one start | the process, or why there is none |
+//! | process watch | one process | its end; takes the order to send TERM |
+//! | leaf watch | a leaf is populated | that it is empty |
+//! | question | one probe | the answer |
+//!
+//! The driver decides nothing: what is done, when and in which order is in `masthead-lifecycle`.
+
+mod clock;
+mod driver;
+mod probe;
+mod record;
+mod status;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use masthead_control_plane::Request;
+use masthead_lifecycle::{Event, Group, GroupError, Policy, ServiceName, Story};
+use masthead_machine::Scale;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::link::{Exit, SupervisorLink};
+use crate::process::{Launch, Leaf};
+
+pub use clock::{boot_time, wall_time};
+pub use status::status;
+
+/// One service to run.
+#[derive(Debug)]
+pub struct Managed {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its control group.
+    pub leaf: Leaf,
+    /// What is started in it.
+    pub launch: Launch,
+    /// Order, probes, back-off and graces of a real machine; the driver scales them.
+    pub policy: Policy,
+    /// What to ask for [`Policy::readiness`].
+    pub readiness: Option<Request>,
+    /// What to ask for [`Policy::liveness`].
+    pub liveness: Option<Request>,
+}
+
+/// Exits of processes that an earlier supervisor started, as PID 1 tells them.
+#[derive(Debug)]
+pub struct AdoptedExits {
+    /// The exits.
+    pub received: mpsc::UnboundedReceiver<Exit>,
+    /// Where each is acknowledged once it is recorded.
+    pub link: Arc<SupervisorLink>,
+}
+
+/// The services of a node, while they are run. Cheap to clone; the driver outlives its handles.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    stories: tokio::sync::watch::Receiver<Vec<Story>>,
+}
+
+/// No service has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("there is no service `{0}` on this node; `mastctl status` lists them")]
+pub struct UnknownService(String);
+
+/// What the driver is asked for.
+#[derive(Debug)]
+enum Command {
+    StopAll(oneshot::Sender<()>),
+    One(ServiceName, Event),
+}
+
+/// Starts the driver on the current runtime: it adopts what runs, and starts what does not.
+///
+/// `records` is a directory on a tmpfs, made if need be, in which the driver keeps what its
+/// successor must know: `/run/masthead/services`. Fails when the services do not fit together.
+pub fn spawn(
+    services: Vec<Managed>,
+    exits: AdoptedExits,
+    records: PathBuf,
+    scale: Scale,
+) -> Result<Handle, GroupError> {
+    let policies: Vec<(ServiceName, Policy)> = services
+        .iter()
+        .map(|service| (service.name.clone(), service.policy.clone().scaled(scale)))
+        .collect();
+    let group = Group::new(policies, clock::jitter_seed())?;
+    let (commands, received) = mpsc::unbounded_channel();
+    let (publisher, stories) = tokio::sync::watch::channel(group.stories());
+    let driver = driver::Driver::new(group, services, records, scale, publisher);
+    tokio::spawn(driver.run(received, exits));
+    Ok(Handle { commands, stories })
+}
+
+impl Handle {
+    /// What there is to tell about each service, in the order in which they were given.
+    pub fn watch(&self) -> tokio::sync::watch::Receiver<Vec<Story>> {
+        self.stories.clone()
+    }
+
+    /// Stops all services, each before those that it needs, and returns when they are stopped or
+    /// given up. The policies' graces bound the time that it takes. Nothing is started afterwards.
+    pub async fn stop_all(&self) {
+        let (reply, stopped) = oneshot::channel();
+        if self.commands.send(Command::StopAll(reply)).is_ok() {
+            // Without a driver there is nobody left who could stop more.
+            let _ = stopped.await;
+        }
+    }
+
+    /// Stops a service and starts it again at once; the others are left alone.
+    pub fn restart(&self, name: &str) -> Result<(), UnknownService> {
+        let known = self
+            .stories
+            .borrow()
+            .iter()
+            .find_map(|story| (story.name.as_str() == name).then(|| story.name.clone()));
+        let name = known.ok_or_else(|| UnknownService(name.to_owned()))?;
+        // Without a driver the node is about to end.
+        let _ = self
+            .commands
+            .send(Command::One(name, Event::RestartRequested));
+        Ok(())
+    }
+}
