@@ -11,7 +11,7 @@ use crate::{Component, Directory, File, Inputs, Request};
 pub(crate) struct Files<'a> {
     inputs: &'a Inputs<'a>,
     directories: Vec<Directory>,
-    files: Vec<File>,
+    collected: Vec<File>,
 }
 
 /// Whether a program notices that a file changed.
@@ -47,7 +47,7 @@ impl<'a> Files<'a> {
         let mut files = Self {
             inputs,
             directories,
-            files: Vec::new(),
+            collected: Vec::new(),
         };
         files.authority(None, AuthorityKind::Kubernetes);
         files.leaf(None, Purpose::ProbeClient, Reading::Watched);
@@ -55,7 +55,7 @@ impl<'a> Files<'a> {
     }
 
     pub(crate) fn finish(self) -> (Vec<Directory>, Vec<File>) {
-        (self.directories, self.files)
+        (self.directories, self.collected)
     }
 
     fn path(&self, owner: Option<Component>, name: &str) -> PathBuf {
@@ -74,7 +74,7 @@ impl<'a> Files<'a> {
         let path = self.path(owner, name);
         let text = path.display().to_string();
         let read_once = reading == Reading::Once;
-        self.files.push(File {
+        self.collected.push(File {
             path,
             owner,
             mode: 0o400,

@@ -155,7 +155,7 @@ fn the_deadlines_among_components_scale_within_what_etcd_accepts() {
     let seed = seed("single");
     let timing = |scale: f64| {
         let plan = planned(&seed, |inputs| {
-            inputs.scale = scale.to_string().parse::<Scale>().unwrap()
+            inputs.scale = scale.to_string().parse::<Scale>().unwrap();
         });
         let get = |component, flag| value(&plan, component, flag).unwrap();
         (

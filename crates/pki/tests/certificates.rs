@@ -1,5 +1,7 @@
 //! Certificates as those see them who must decide whether to trust them: rustls' verifiers, at a time of our choice.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use masthead_pki::{

@@ -1,5 +1,7 @@
 //! When a leaf is issued anew.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use masthead_pki::{
     Authority, AuthorityKind, Leaf, Purpose, Reason, Renewal, Secret, SubjectNames, issue, renewal,
 };

@@ -1,6 +1,5 @@
 //! Leaves: issued when they are missing, due, or for other names, and kept valid while the node runs.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,32 +102,27 @@ impl Keeper {
 
     /// Looks now and then, and hands new leaves to `leaves`: rendering them for the services is the receiver's. Runs
     /// until nobody listens.
-    pub fn run(self, leaves: watch::Sender<Arc<Leaves>>) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                    () = leaves.closed() => return,
+    pub async fn run(self, leaves: watch::Sender<Arc<Leaves>>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = leaves.closed() => return,
+            }
+            let current = leaves.borrow().clone();
+            let present = |purpose| Some(current.get(purpose).clone());
+            match self.look_on(&Durable, OffsetDateTime::now_utc(), present) {
+                Ok(issued) if issued.renewed.is_empty() => {}
+                Ok(issued) => {
+                    for (purpose, reason) in &issued.renewed {
+                        tracing::info!(leaf = purpose.name(), %reason, "issued a certificate anew");
+                    }
+                    if let Some(error) = &issued.not_kept {
+                        tracing::warn!(%error, "new certificates are in use but not on STATE");
+                    }
+                    leaves.send_replace(issued.leaves);
                 }
-                let current = leaves.borrow().clone();
-                let present = |purpose| Some(current.get(purpose).clone());
-                match self.look_on(&Durable, OffsetDateTime::now_utc(), present) {
-                    Ok(issued) => {
-                        for (purpose, reason) in &issued.renewed {
-                            tracing::info!(leaf = purpose.name(), %reason, "issued a certificate anew");
-                        }
-                        if let Some(error) = &issued.not_kept
-                            && !issued.renewed.is_empty()
-                        {
-                            tracing::warn!(%error, "new certificates are in use but not on STATE");
-                        }
-                        if !issued.renewed.is_empty() {
-                            leaves.send_replace(issued.leaves);
-                        }
-                    }
-                    Err(problem) => {
-                        tracing::error!(%problem, "certificates could not be issued anew");
-                    }
+                Err(problem) => {
+                    tracing::error!(%problem, "certificates could not be issued anew");
                 }
             }
         }

@@ -112,5 +112,5 @@ pub(super) fn digest(bytes: &[u8]) -> String {
 
 /// Two lower-case digits for each byte.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    masthead_api::hex::encode(bytes)
 }

@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::first_start::{Verdict, Witnesses, first_start_on, judge};
 use super::founding::establish_on;
-use super::record::{FORMAT, StartedMarker, StartedRecord};
+use super::record::{FORMAT, StartedMarker, StartedRecord, render};
 use super::storage::{Durable, Storage, StorageError};
 use super::*;
 
@@ -361,7 +361,7 @@ fn a_newer_format_is_refused() {
     found(state.path(), &Durable).unwrap();
     let path = state.path().join("identity.json");
     let newer = serde_json::json!({ "format": 2, "fields": "of a newer release" });
-    fs::write(&path, super::record::render(&newer)).unwrap();
+    fs::write(&path, render(&newer)).unwrap();
     let problem = found(state.path(), &Durable).unwrap_err();
     assert!(problem.cause.contains("newer release"), "{problem}");
 }
