@@ -28,7 +28,8 @@ pub mod mounts;
 pub mod watch;
 mod zombie;
 
-use std::ffi::OsString;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -53,6 +54,11 @@ const INIT: &str = "/init";
 
 /// Runs as PID 1 with these arguments (without the program's name), and never returns.
 pub fn main(arguments: &[OsString]) -> ! {
+    main_with(OsStr::new(INIT), arguments)
+}
+
+/// The same with another program than `/init` in the supervisor's role.
+pub fn main_with(supervisor: &OsStr, arguments: &[OsString]) -> ! {
     panic::set_hook(Box::new(|panic| {
         say!("a fault of PID 1 itself: {panic}");
         finish::tell_kernel("PID 1 panicked; its last lines are on the console");
@@ -66,7 +72,7 @@ pub fn main(arguments: &[OsString]) -> ! {
     } else {
         NodeKind::Machine
     };
-    let outcome = panic::catch_unwind(|| boot(kind, arguments));
+    let outcome = panic::catch_unwind(|| boot(kind, supervisor, arguments));
     match outcome {
         Ok(Err(reason)) => give_up(kind, Scale::REAL, &Chain(&*reason)),
         Err(_) => give_up(kind, Scale::REAL, &"see the fault above"),
@@ -76,13 +82,17 @@ pub fn main(arguments: &[OsString]) -> ! {
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Both stages and the loop; it returns only when it cannot go on.
-fn boot(kind: NodeKind, arguments: &[OsString]) -> Result<std::convert::Infallible, AnyError> {
+fn boot(
+    kind: NodeKind,
+    supervisor: &OsStr,
+    arguments: &[OsString],
+) -> Result<Infallible, AnyError> {
     if kind.has(Facility::SwitchOfRoot) && initramfs::is_initramfs() {
         return Ok(initramfs::switch_root()?);
     }
     let mut options = NodeOptions::of_pid1(arguments)?;
     let leaf = prepare(&mut options)?;
-    let supervisor = supervisor_program(&options, leaf)?;
+    let supervisor = supervisor_program(supervisor, &options, leaf)?;
     let ending = MainLoop::new(&options, &supervisor)?.run();
     finish::finish(kind, options.scale, ending)
 }
@@ -165,14 +175,18 @@ fn load_modules(table: &Modules) {
     }
 }
 
-/// This binary in its other role.
-fn supervisor_program(options: &NodeOptions, leaf: Option<OwnedFd>) -> Result<Program, AnyError> {
+/// This binary in its other role: with its options, in its control group, under its limits.
+fn supervisor_program(
+    path: &OsStr,
+    options: &NodeOptions,
+    leaf: Option<OwnedFd>,
+) -> Result<Program, AnyError> {
     let mut arguments: Vec<OsString> = vec![
         "supervisor".into(),
         format!("--link-fd={SUPERVISOR_LINK_FD}").into(),
     ];
     arguments.extend(options.arguments());
-    let mut program = Program::new(INIT, arguments)?;
+    let mut program = Program::new(path, arguments)?;
     if let Some(leaf) = leaf {
         program = program.in_leaf(leaf);
     }

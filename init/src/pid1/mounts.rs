@@ -46,7 +46,7 @@ pub(super) fn mount_one(line: &Mount, root: &Path) -> Result<(), MountError> {
         kind: line.kind.clone(),
         source,
     };
-    if is_mounted(&target, &line.kind) {
+    if is_mounted(&target, &line.kind, &line.source) {
         return Ok(());
     }
     match fs::create_dir_all(&target) {
@@ -96,13 +96,14 @@ pub(super) fn mounted() -> io::Result<Vec<Mounted>> {
     Ok(parse_mounts(&fs::read_to_string("/proc/self/mounts")?))
 }
 
-/// Whether the topmost mount on `target` is of this type. Before proc is mounted nothing is.
-fn is_mounted(target: &Path, kind: &str) -> bool {
+/// Whether the topmost mount on `target` is this one already. Of most types there is but one, whatever
+/// name it was given; a tmpfs is told by its name. Before proc is mounted nothing is.
+fn is_mounted(target: &Path, kind: &str, source: &str) -> bool {
     let mounts = mounted().unwrap_or_default();
     mounts
         .iter()
         .rfind(|mount| mount.target == target)
-        .is_some_and(|mount| mount.kind == kind)
+        .is_some_and(|mount| mount.kind == kind && (kind != "tmpfs" || mount.source == source))
 }
 
 fn parse_mounts(text: &str) -> Vec<Mounted> {
@@ -155,9 +156,9 @@ mod tests {
 
     #[test]
     fn knows_what_is_mounted_here() {
-        assert!(is_mounted(Path::new("/proc"), "proc"));
-        assert!(!is_mounted(Path::new("/proc"), "sysfs"));
-        assert!(!is_mounted(Path::new("/proc/self"), "proc"));
+        assert!(is_mounted(Path::new("/proc"), "proc", "none"));
+        assert!(!is_mounted(Path::new("/proc"), "sysfs", "proc"));
+        assert!(!is_mounted(Path::new("/proc/self"), "proc", "proc"));
     }
 
     #[test]
