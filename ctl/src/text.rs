@@ -40,7 +40,7 @@ mod tests {
             (1024, "1KiB"),
             (1536, "1.5KiB"),
             (20 << 30, "20GiB"),
-            (u64::MAX, "16384PiB"),
+            (u64::MAX, "16383PiB"),
         ] {
             assert_eq!(size(bytes), text);
         }

@@ -287,14 +287,14 @@ mod tests {
             "c",
             &answer("A", "m1"),
             as_node("10.0.0.1"),
-            &key,
+            key,
         );
         keep(
             &mut config,
             "c",
             &answer("A", "m2"),
             as_node("10.0.0.2"),
-            &None,
+            None,
         );
         assert_eq!(nodes(&config), ["m1", "m2"]);
         assert_eq!(
@@ -306,7 +306,7 @@ mod tests {
             "c",
             &answer("A", "m3"),
             as_node("10.0.0.2"),
-            &None,
+            None,
         );
         assert_eq!(nodes(&config), ["m1", "m3"], "an endpoint is one node");
         keep(
@@ -314,7 +314,7 @@ mod tests {
             "c",
             &answer("B", "m1"),
             as_node("10.0.0.9"),
-            &None,
+            None,
         );
         assert_eq!(
             nodes(&config),

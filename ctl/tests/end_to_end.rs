@@ -1,0 +1,547 @@
+//! The management server and `mastctl` over real TLS: every refusal beside what is accepted.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use masthead_api::login::{Challenge, ChallengeRequest, LoginAnswer, LoginRequest};
+use masthead_api::{FORMAT, hex, routes};
+use masthead_ctl::client::{Client, Connection, Trust};
+use masthead_ctl::failure::Failure;
+use masthead_init::management::{LogRequest, PowerAction};
+use masthead_pki::{Description, LoginProof, OperatorPrivateKey, server_key_hash};
+use serde_json::json;
+use support::{Mastctl, TestNode};
+use time::Duration;
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn block<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+async fn challenge(connection: &mut Connection, key: &OperatorPrivateKey) -> Challenge {
+    let request = ChallengeRequest {
+        format: FORMAT,
+        public_key: key.public().to_string(),
+    };
+    let answer = connection
+        .ask("ask", routes::LOGIN_CHALLENGE, Some(&request))
+        .await;
+    serde_json::from_value(answer.expect("a challenge")).expect("a challenge")
+}
+
+/// A proof by `key` for the server with that certificate.
+fn proof(key: &OperatorPrivateKey, certificate: &[u8], challenge: &Challenge) -> LoginRequest {
+    let nonce = hex::decode(&challenge.nonce).and_then(|nonce| nonce.try_into().ok());
+    let hash = server_key_hash(certificate).expect("a certificate");
+    let signature = LoginProof::sign(key, hash, nonce.expect("32 bytes")).expect("a signature");
+    LoginRequest {
+        format: FORMAT,
+        public_key: key.public().to_string(),
+        nonce: challenge.nonce.clone(),
+        signature: hex::encode(&signature),
+    }
+}
+
+async fn login(
+    connection: &mut Connection,
+    request: &LoginRequest,
+) -> Result<LoginAnswer, Failure> {
+    let answer = connection
+        .ask("log in", routes::LOGIN, Some(request))
+        .await?;
+    Ok(serde_json::from_value(answer).expect("an answer"))
+}
+
+async fn status(client: &Client) -> Result<serde_json::Value, Failure> {
+    client
+        .ask("read the status", routes::STATUS, None::<&()>)
+        .await
+}
+
+#[test]
+fn the_right_key_gets_a_certificate_of_eight_hours_and_a_wrong_one_does_not() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let stranger = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    block(async {
+        let mut connection = node.client(None).connect().await.unwrap();
+        let certificate = connection.certificate().to_vec();
+
+        let open = challenge(&mut connection, &key).await;
+        let answer = login(&mut connection, &proof(&key, &certificate, &open))
+            .await
+            .unwrap();
+        let description = Description::of_pem(&answer.certificate).unwrap();
+        assert_eq!(description.common_name, key.public().to_string());
+        let left = description.not_after - time::OffsetDateTime::now_utc();
+        assert!(
+            (Duration::minutes(479)..=Duration::hours(8)).contains(&left),
+            "{left}"
+        );
+
+        // A key that the seed does not name, with a good proof of its own.
+        let open = challenge(&mut connection, &stranger).await;
+        let refused = login(&mut connection, &proof(&stranger, &certificate, &open)).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, "login-refused");
+        assert!(refused.why.contains("does not name"), "{refused:?}");
+
+        // The right public key with somebody else's signature.
+        let open = challenge(&mut connection, &key).await;
+        let mut forged = proof(&stranger, &certificate, &open);
+        forged.public_key = key.public().to_string();
+        let refused = login(&mut connection, &forged).await.unwrap_err();
+        assert_eq!(refused.code, "login-refused");
+        assert!(refused.why.contains("proof does not match"), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_proof_for_another_server_is_worth_nothing() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    let between = TestNode::start(&[key.public()]);
+    block(async {
+        let mut connection = node.client(None).connect().await.unwrap();
+        let own = connection.certificate().to_vec();
+        let seen_by_the_victim = between
+            .client(None)
+            .connect()
+            .await
+            .unwrap()
+            .certificate()
+            .to_vec();
+
+        let open = challenge(&mut connection, &key).await;
+        let relayed = proof(&key, &seen_by_the_victim, &open);
+        let refused = login(&mut connection, &relayed).await.unwrap_err();
+        assert_eq!(refused.code, "login-refused");
+
+        let open = challenge(&mut connection, &key).await;
+        login(&mut connection, &proof(&key, &own, &open))
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_nonce_is_good_for_one_login() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    block(async {
+        let mut connection = node.client(None).connect().await.unwrap();
+        let certificate = connection.certificate().to_vec();
+        let open = challenge(&mut connection, &key).await;
+        let request = proof(&key, &certificate, &open);
+        login(&mut connection, &request).await.unwrap();
+        let refused = login(&mut connection, &request).await.unwrap_err();
+        assert_eq!(refused.code, "login-refused");
+        assert!(refused.why.contains("nonce"), "{refused:?}");
+
+        // One that was never given out.
+        let made_up = Challenge {
+            nonce: "00".repeat(32),
+            ..open
+        };
+        let refused = login(&mut connection, &proof(&key, &certificate, &made_up)).await;
+        assert_eq!(refused.unwrap_err().code, "login-refused");
+    });
+}
+
+#[test]
+fn logins_are_limited() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    block(async {
+        let mut connection = node.client(None).connect().await.unwrap();
+        let request = ChallengeRequest {
+            format: FORMAT,
+            public_key: key.public().to_string(),
+        };
+        let mut codes = Vec::new();
+        for _ in 0..40 {
+            let answer = connection
+                .ask("ask", routes::LOGIN_CHALLENGE, Some(&request))
+                .await;
+            codes.push(answer.map_or_else(|failure| failure.code, |_| "given".to_owned()));
+        }
+        assert!(codes[..10].iter().all(|code| code == "given"), "{codes:?}");
+        assert!(
+            codes[10..].iter().any(|code| code == "too-many-requests"),
+            "{codes:?}"
+        );
+    });
+}
+
+#[test]
+fn everything_but_the_login_needs_a_certificate_that_is_good_now() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    block(async {
+        for path in [routes::STATUS, "/v1/logs/etcd"] {
+            let refused = node
+                .client(None)
+                .ask("get", path, None::<&()>)
+                .await
+                .unwrap_err();
+            assert_eq!(refused.code, "certificate-required", "{path}");
+        }
+        for path in [routes::KUBECONFIG, routes::REBOOT, routes::POWEROFF] {
+            let refused = node
+                .client(None)
+                .ask("post", path, Some(&json!({})))
+                .await
+                .unwrap_err();
+            assert_eq!(refused.code, "certificate-required", "{path}");
+        }
+        let fresh = node.credentials(&key, Duration::ZERO);
+        let answer = status(&node.client(Some(&fresh))).await.unwrap();
+        assert_eq!(answer["node"]["name"], "m1");
+
+        // mastctl says by itself that a certificate has expired.
+        let stale = node.credentials(&key, Duration::hours(9));
+        let trust = Trust::Fingerprint(node.fingerprint);
+        let refused = Client::new(node.endpoint(), trust, Some(&stale), PATIENCE).unwrap_err();
+        assert_eq!(refused.code, "certificate-expired");
+        assert!(refused.next.contains("mastctl login"), "{refused:?}");
+    });
+    assert!(node.seen.lock().unwrap().power.is_empty());
+}
+
+#[test]
+fn the_server_itself_refuses_an_expired_certificate() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    for (ago, accepted) in [(Duration::hours(9), false), (Duration::hours(7), true)] {
+        let credentials = node.credentials(&key, ago);
+        let answer = block(support::raw_status(&node, &credentials));
+        match answer {
+            Ok(head) => assert!(
+                accepted && head.starts_with("HTTP/1.1 200"),
+                "{ago}: {head}"
+            ),
+            Err(error) => {
+                assert!(!accepted, "{ago}: {error}");
+                assert!(error.to_string().contains("CertificateExpired"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operator_who_left_the_seed_is_refused_at_once() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    let credentials = node.credentials(&key, Duration::ZERO);
+    block(async {
+        status(&node.client(Some(&credentials))).await.unwrap();
+        node.renew(&[]);
+        let refused = status(&node.client(Some(&credentials))).await.unwrap_err();
+        assert_eq!(refused.code, "forbidden");
+        node.renew(&[key.public()]);
+        status(&node.client(Some(&credentials))).await.unwrap();
+    });
+}
+
+#[test]
+fn a_login_goes_by_the_certificate_that_its_connection_saw() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    block(async {
+        let mut old = node.client(None).connect().await.unwrap();
+        node.renew(&[key.public()]);
+        let mut new = node.client(None).connect().await.unwrap();
+        assert_ne!(old.certificate(), new.certificate());
+        for connection in [&mut old, &mut new] {
+            let certificate = connection.certificate().to_vec();
+            let open = challenge(connection, &key).await;
+            login(connection, &proof(&key, &certificate, &open))
+                .await
+                .unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_body_that_is_too_long_or_wrong_is_refused() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    let credentials = node.credentials(&key, Duration::ZERO);
+    block(async {
+        let client = node.client(Some(&credentials));
+        let public_key = rcgen::KeyPair::generate().unwrap().public_key_pem();
+        let body = |padding: usize, ttl: u64| json!({"public_key": public_key, "ttl": ttl, "padding": "x".repeat(padding)});
+        let ask = async |body: serde_json::Value| {
+            client.ask("post", routes::KUBECONFIG, Some(&body)).await
+        };
+        ask(body(8_000, 60)).await.unwrap();
+        assert_eq!(
+            ask(body(16_384, 60)).await.unwrap_err().code,
+            "body-too-large"
+        );
+        assert_eq!(
+            ask(body(0, 7 * 86_400 + 1)).await.unwrap_err().code,
+            "bad-request"
+        );
+        assert_eq!(ask(body(0, 0)).await.unwrap_err().code, "bad-request");
+        assert_eq!(
+            ask(json!({"public_key": "x"})).await.unwrap_err().code,
+            "bad-request"
+        );
+        assert_eq!(ask(json!("x")).await.unwrap_err().code, "bad-request");
+
+        let wrong_method = client
+            .ask("get", routes::KUBECONFIG, None::<&()>)
+            .await
+            .unwrap_err();
+        assert_eq!(wrong_method.code, "method-not-allowed");
+        let wrong_path = client
+            .ask("get", "/v2/status", None::<&()>)
+            .await
+            .unwrap_err();
+        assert_eq!(wrong_path.code, "not-found");
+    });
+}
+
+#[test]
+fn mastctl_logs_in_and_works() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+
+    let run = mastctl.login(&node);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run.json()["context"], "test");
+    let mode = std::fs::metadata(mastctl.config())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+
+    // The authority is pinned now: again without a fingerprint, by the node's name.
+    assert_eq!(mastctl.run(&["login", "m1"]).code, 0);
+
+    let run = mastctl.run(&["status", "-o", "json"]);
+    assert_eq!(
+        run.json()["nodes"][0]["status"]["services"][0]["restarts"],
+        3
+    );
+    let run = mastctl.run(&["status"]);
+    assert!(run.stdout.starts_with("NODE  STATE"), "{run:?}");
+
+    let run = mastctl.run(&["logs", "etcd", "--lines", "2"]);
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, "one\ntwo\n"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(
+        node.seen.lock().unwrap().logs,
+        [LogRequest {
+            lines: 2,
+            follow: false
+        }]
+    );
+    let run = mastctl.run(&["logs", "ectd"]);
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("Its services are etcd."), "{run:?}");
+
+    let run = mastctl.run(&["reboot", "--wait", "-o", "json"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let run = mastctl.run(&["poweroff", "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (1, Some("conflict")),
+        "{run:?}"
+    );
+    let by = key.public().to_string();
+    let power = &node.seen.lock().unwrap().power;
+    assert_eq!(
+        *power,
+        [
+            (PowerAction::Reboot, by.clone()),
+            (PowerAction::PowerOff, by)
+        ]
+    );
+}
+
+#[test]
+fn mastctl_asks_nobody_without_a_terminal_and_believes_only_the_fingerprint() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    let address = node.address.to_string();
+
+    let run = mastctl.run(&["login", &address, "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (2, Some("fingerprint-needed"))
+    );
+    assert!(
+        run.stderr.contains(&node.fingerprint.to_string()),
+        "{run:?}"
+    );
+
+    let wrong = format!("sha256:{}", "00".repeat(32));
+    let run = mastctl.run(&["login", &address, "--fingerprint", &wrong, "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (1, Some("authority-differs"))
+    );
+    assert!(!mastctl.config().exists());
+
+    assert_eq!(mastctl.login(&node).code, 0);
+
+    // Another cluster at the address of the first: not believed, until a person says so.
+    let other = TestNode::start(&[key.public()]);
+    let text = std::fs::read_to_string(mastctl.config()).unwrap();
+    std::fs::write(
+        mastctl.config(),
+        text.replace(&address, &other.address.to_string()),
+    )
+    .unwrap();
+    let run = mastctl.run(&["status", "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (1, Some("authority-differs")),
+        "{run:?}"
+    );
+    assert_eq!(mastctl.login(&other).code, 0);
+    assert_eq!(mastctl.run(&["status"]).code, 0);
+}
+
+#[test]
+fn mastctl_refuses_files_that_others_can_read() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    assert_eq!(
+        mastctl.run(&["keygen"]).code,
+        2,
+        "a key is never overwritten"
+    );
+    assert_eq!(mastctl.login(&node).code, 0);
+    let set = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(mastctl.config(), mode).unwrap();
+    };
+    set(0o644);
+    assert_eq!(mastctl.run(&["status"]).code, 2);
+    set(0o600);
+    assert_eq!(mastctl.run(&["status"]).code, 0);
+}
+
+#[test]
+fn mastctl_makes_a_kubeconfig_whose_key_never_travelled() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    assert_eq!(mastctl.login(&node).code, 0);
+    let decode = |text: &str, field: &str| {
+        use base64::Engine as _;
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(field))
+            .expect(field);
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(line.trim())
+            .unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    for (arguments, group, hours) in [
+        (&["kubeconfig"][..], "masthead:admins", 8),
+        (
+            &["kubeconfig", "--ttl", "1h", "--break-glass"][..],
+            "system:masters",
+            1,
+        ),
+    ] {
+        let run = mastctl.run(arguments);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert!(
+            run.stdout.contains("server: \"https://10.20.0.11:6443\""),
+            "{run:?}"
+        );
+        let certificate = decode(&run.stdout, "client-certificate-data:");
+        let description = Description::of_pem(&certificate).unwrap();
+        assert_eq!(description.organizations, [group]);
+        let left = description.not_after - time::OffsetDateTime::now_utc();
+        assert!(
+            (left - Duration::hours(hours)).abs() < Duration::minutes(1),
+            "{left}"
+        );
+        let leaf = masthead_pki::Leaf {
+            certificate_pem: certificate,
+            key_pem: masthead_pki::Secret::new(decode(&run.stdout, "client-key-data:")),
+        };
+        leaf.check("kubectl")
+            .expect("key and certificate are a pair");
+    }
+    assert_eq!(mastctl.run(&["kubeconfig", "--ttl", "8d"]).code, 2);
+    let server = "https://127.0.0.1:4000";
+    let run = mastctl.run(&["kubeconfig", "--server", server, "--file", "kubeconfig"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let mode = std::fs::metadata(mastctl.path("kubeconfig"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
+fn a_forwarded_port_is_verified_by_the_nodes_own_name() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    let (address, fingerprint) = (node.address.to_string(), node.fingerprint.to_string());
+    let mut login = vec![
+        "login",
+        &address,
+        "--fingerprint",
+        &fingerprint,
+        "-o",
+        "json",
+        "--name",
+    ];
+    login.push("m2.example.net");
+    let run = mastctl.run(&login);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (1, Some("name-differs")),
+        "{run:?}"
+    );
+    login.pop();
+    login.push("m1.example.net");
+    assert_eq!(mastctl.run(&login).code, 0);
+    assert_eq!(mastctl.run(&["status"]).code, 0);
+}
+
+#[test]
+fn mastctl_says_which_nodes_do_not_answer_and_shows_the_others() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    assert_eq!(mastctl.login(&node).code, 0);
+    // A port that was free a moment ago.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let nodes = format!("m1,{closed}");
+    let run = mastctl.run(&["status", "-n", &nodes, "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (1, Some("connection-refused"))
+    );
+    let document = run.json();
+    let states: Vec<_> = document["nodes"].as_array().unwrap().iter().collect();
+    assert_eq!(states[0]["error"]["code"], "connection-refused");
+    assert_eq!(states[1]["status"]["node"]["name"], "m1");
+}

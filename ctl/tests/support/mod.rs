@@ -1,0 +1,383 @@
+//! A management server on loopback, with real TLS and real authorities, and `mastctl` as a process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc as threads};
+
+use bytes::Bytes;
+use masthead_api::status::{Node as StatusNode, NodeKind, Service, ServiceState, Supervisor};
+use masthead_api::{ApiError, ErrorCode, FORMAT, Fingerprint, Status, Timestamp};
+use masthead_ctl::client::{Client, Credentials, Trust};
+use masthead_ctl::config::Node as Endpoint;
+use masthead_init::management::{
+    Identity, Issuers, LogRequest, Node, PowerAction, PowerCommand, Server,
+};
+use masthead_machine::Scale;
+use masthead_pki::{
+    Authority, AuthorityKind, OperatorPrivateKey, Purpose, SubjectNames, issue, issue_operator,
+};
+use masthead_seed::OperatorKey;
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+/// What the tests look at afterwards.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Commands that the supervisor got.
+    pub(crate) power: Vec<(PowerAction, String)>,
+    /// Log requests.
+    pub(crate) logs: Vec<LogRequest>,
+}
+
+/// A node that answers.
+pub(crate) struct TestNode {
+    pub(crate) address: SocketAddr,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    authorities: Authorities,
+    identity: watch::Sender<Arc<Identity>>,
+    /// Dropped at the end: the server's thread waits for it.
+    _running: threads::Sender<()>,
+}
+
+/// The PEM of both authorities, which have no `Clone`.
+#[derive(Clone)]
+struct Authorities(BTreeMap<AuthorityKind, (String, masthead_pki::Secret)>);
+
+impl Authorities {
+    fn new() -> Self {
+        let pair = |kind| {
+            let authority =
+                Authority::generate(kind, "c1", OffsetDateTime::now_utc()).expect("an authority");
+            (
+                kind,
+                (authority.certificate_pem().to_owned(), authority.key_pem()),
+            )
+        };
+        Self(
+            [AuthorityKind::Operators, AuthorityKind::Kubernetes]
+                .map(pair)
+                .into(),
+        )
+    }
+
+    fn get(&self, kind: AuthorityKind) -> Authority {
+        let (certificate, key) = &self.0[&kind];
+        Authority::parse(kind, certificate, key).expect("an authority")
+    }
+
+    fn identity(&self, admins: &[OperatorKey]) -> Identity {
+        let operators = self.get(AuthorityKind::Operators);
+        let names = SubjectNames::loopback().with("m1.example.net");
+        let now = OffsetDateTime::now_utc();
+        let leaf = issue(Purpose::ManagementServer, &names, &operators, now).expect("a leaf");
+        let issuers = Issuers {
+            operators,
+            kubernetes: self.get(AuthorityKind::Kubernetes),
+            admins: admins.to_vec(),
+            cluster: "test".to_owned(),
+            node: "m1".to_owned(),
+            kubernetes_server: "https://10.20.0.11:6443".to_owned(),
+        };
+        Identity::new(&leaf, issuers).expect("an identity")
+    }
+}
+
+struct Answers {
+    status: Arc<Mutex<Status>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Node for Answers {
+    fn status(&self) -> Status {
+        self.status.lock().expect("no panic").clone()
+    }
+
+    fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {
+        self.seen.lock().expect("no panic").logs.push(wanted);
+        let (pieces, receiver) = mpsc::channel(2);
+        match service {
+            "etcd" => pieces.try_send("one\ntwo\n".into()).expect("room"),
+            // Its log never ends.
+            "quiet" => drop(tokio::spawn(async move { pieces.closed().await })),
+            _ => return None,
+        }
+        Some(receiver)
+    }
+}
+
+impl TestNode {
+    /// Serves with these operators in the seed.
+    pub(crate) fn start(admins: &[OperatorKey]) -> Self {
+        let authorities = Authorities::new();
+        let (identity, watched) = watch::channel(Arc::new(authorities.identity(admins)));
+        let fingerprint = watched.borrow().fingerprint();
+        let (status, seen) = (Arc::new(Mutex::new(status())), Arc::new(Mutex::default()));
+        let node = Arc::new(Answers {
+            status: Arc::clone(&status),
+            seen: Arc::clone(&seen),
+        });
+        let (power, mut commands) = mpsc::channel::<PowerCommand>(1);
+        let (tell, address) = threads::channel();
+        let (running, stop) = threads::channel::<()>();
+        let noted = Arc::clone(&seen);
+        let rebooted = Arc::clone(&status);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("it");
+            let serving = async move {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                tell.send(listener.local_addr().expect("an address"))
+                    .expect("a reader");
+                tokio::spawn(Server::new(watched, node, power, Scale::REAL).serve(listener));
+                while let Some(command) = commands.recv().await {
+                    let mut seen = noted.lock().expect("no panic");
+                    let answer = if seen.power.is_empty() {
+                        rebooted.lock().expect("no panic").node.boot_id = "b2".to_owned();
+                        Ok(())
+                    } else {
+                        Err(ApiError::new(
+                            ErrorCode::Conflict,
+                            "it is stopping already",
+                            "Wait.",
+                        ))
+                    };
+                    seen.power.push((command.action, command.by));
+                    let _ = command.reply.send(answer);
+                }
+            };
+            runtime.spawn(serving);
+            runtime.block_on(async {
+                let _ = tokio::task::spawn_blocking(move || stop.recv()).await;
+            });
+        });
+        let address = address.recv().expect("the server's address");
+        Self {
+            address,
+            fingerprint,
+            seen,
+            authorities,
+            identity,
+            _running: running,
+        }
+    }
+
+    /// Gives the node a new certificate of the same authority, and these operators.
+    pub(crate) fn renew(&self, admins: &[OperatorKey]) {
+        self.identity
+            .send_replace(Arc::new(self.authorities.identity(admins)));
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            endpoint: self.address.to_string(),
+            name: None,
+        }
+    }
+
+    /// An operator's certificate as this node would have issued it so long ago.
+    pub(crate) fn credentials(&self, key: &OperatorPrivateKey, ago: Duration) -> Credentials {
+        let operators = self.authorities.get(AuthorityKind::Operators);
+        let issued = OffsetDateTime::now_utc() - ago;
+        Credentials {
+            certificate: issue_operator(key.public(), &operators, issued).expect("a certificate"),
+            key: key.pem().text().expect("PEM").to_owned(),
+        }
+    }
+
+    /// A client that trusts this node.
+    pub(crate) fn client(&self, credentials: Option<&Credentials>) -> Client {
+        let trust = Trust::Fingerprint(self.fingerprint);
+        Client::new(
+            self.endpoint(),
+            trust,
+            credentials,
+            std::time::Duration::from_secs(20),
+        )
+        .expect("a client")
+    }
+
+    /// The operators' authority, PEM.
+    pub(crate) fn authority(&self) -> String {
+        self.authorities.0[&AuthorityKind::Operators].0.clone()
+    }
+}
+
+/// What the node says about itself.
+pub(crate) fn status() -> Status {
+    let booted = Timestamp::from_unix_millis(1_790_000_000_000);
+    Status {
+        format: FORMAT,
+        node: StatusNode {
+            name: "m1".into(),
+            machine_id: None,
+            kind: NodeKind::Namespace,
+            version: "0.1.0".into(),
+            kernel: "6.12".into(),
+            kubernetes: "v1.36.0".into(),
+            etcd: "3.6.5".into(),
+            boot_time: booted,
+            uptime: 61,
+            boot_id: "b1".into(),
+            timing_scale: 1.0,
+            supervisor: Supervisor {
+                pid: 2,
+                restarts: 0,
+                last_death: None,
+                resident: None,
+                processor: None,
+            },
+        },
+        cluster: None,
+        seed: Default::default(),
+        disks: Vec::new(),
+        network: Default::default(),
+        services: vec![Service {
+            name: "etcd".into(),
+            state: ServiceState::Ready,
+            since: booted,
+            pid: Some(7),
+            restarts: 3,
+            last_exit: None,
+            crash_looping: false,
+            probes: Vec::new(),
+            waiting: None,
+            last_lines: Vec::new(),
+        }],
+        api_fingerprint: None,
+        certificates: Vec::new(),
+        waiting: Vec::new(),
+        degraded: Vec::new(),
+    }
+}
+
+/// `mastctl` with a directory of its own.
+pub(crate) struct Mastctl {
+    pub(crate) directory: tempfile::TempDir,
+}
+
+/// What a run of it left.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).expect(&self.stdout)
+    }
+
+    /// The failure on standard error, which must be JSON.
+    pub(crate) fn error(&self) -> Value {
+        serde_json::from_str::<Value>(&self.stderr).expect(&self.stderr)["error"].clone()
+    }
+}
+
+impl Mastctl {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join("mastctl.toml")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs it to its end, with nobody at the terminal.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        let output = Command::new(env!("CARGO_BIN_EXE_mastctl"))
+            .args(arguments)
+            .env("MASTCTL_CONFIG", self.config())
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("mastctl runs");
+        Run {
+            code: output.status.code().expect("no signal"),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
+    /// Makes the operator's key pair.
+    pub(crate) fn keygen(&self) -> OperatorPrivateKey {
+        let run = self.run(&["keygen", "-o", "json"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        read_key(&self.path("operator.key"))
+    }
+
+    /// Logs in at `node` by its true fingerprint.
+    pub(crate) fn login(&self, node: &TestNode) -> Run {
+        let (address, fingerprint) = (node.address.to_string(), node.fingerprint.to_string());
+        self.run(&[
+            "login",
+            &address,
+            "--fingerprint",
+            &fingerprint,
+            "-o",
+            "json",
+        ])
+    }
+}
+
+/// Reads a private key's file.
+pub(crate) fn read_key(path: &Path) -> OperatorPrivateKey {
+    let pem = std::fs::read_to_string(path).expect("the key's file");
+    OperatorPrivateKey::parse(&masthead_pki::Secret::new(pem)).expect("a key")
+}
+
+/// Asks for the status over bare TLS, without the client's own look at the certificate. The answer's head, or why there
+/// was none.
+pub(crate) async fn raw_status(
+    node: &TestNode,
+    credentials: &Credentials,
+) -> std::io::Result<String> {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let pem = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).expect("a certificate");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(pem(&node.authority())).expect("an authority");
+    let key = PrivateKeyDer::from_pem_slice(credentials.key.as_bytes()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![pem(&credentials.certificate)], key)
+        .expect("a pair");
+    let socket = tokio::net::TcpStream::connect(node.address).await?;
+    let name = ServerName::from(node.address.ip());
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, socket)
+        .await?;
+    // In TLS 1.3 the server's refusal of a client's certificate comes after the client is done; nothing is
+    // sent before it was read, so that no reset overtakes it.
+    let mut head = [0; 12];
+    let probe = tokio::time::timeout(
+        std::time::Duration::from_millis(200),
+        stream.read(&mut head),
+    );
+    if let Ok(early) = probe.await {
+        return early.map(|_| "closed".to_owned());
+    }
+    stream
+        .write_all(b"GET /v1/status HTTP/1.1\r\nhost: m1\r\n\r\n")
+        .await?;
+    stream.read_exact(&mut head).await?;
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
