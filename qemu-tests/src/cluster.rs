@@ -12,6 +12,7 @@ use crate::{
     directory::{Directory, write_private},
     error::{Error, Result},
     namespace::NamespaceProvider,
+    qemu::{MachineOptions, VmProvider},
     patience::{Look, Patience, wait_until},
     plan::{ClusterPlan, MAXIMUM_MASTERS},
     provider::{Forward, Node, Power, PowerEvent, Provider, ProviderKind},
@@ -335,9 +336,9 @@ fn provider(kind: ProviderKind, plan: &ClusterPlan, tools: &Tools) -> Result<Box
     }
     match kind {
         ProviderKind::Namespace => Ok(Box::new(NamespaceProvider::new(&tools.lab)?)),
-        ProviderKind::Vm => Err(Error::Refused(
-            "this version of the lab has no machines yet: say --provider namespace".to_owned(),
-        )),
+        ProviderKind::Vm => {
+            Ok(Box::new(VmProvider::new(&plan.image, MachineOptions::default())?))
+        }
     }
 }
 

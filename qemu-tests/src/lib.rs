@@ -20,6 +20,7 @@
 //! | [`error`] | what can go wrong |
 
 mod access;
+pub mod block;
 pub mod cluster;
 pub mod console;
 pub mod daemon;
@@ -30,4 +31,6 @@ pub mod namespace;
 pub mod patience;
 pub mod plan;
 pub mod provider;
+pub mod qemu;
+pub mod switch;
 pub mod tools;

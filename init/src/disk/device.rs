@@ -1,5 +1,8 @@
 //! A block device as the partition table is written to.
-#![expect(unsafe_code, reason = "re-reading a partition table is an ioctl that no safe crate offers")]
+#![expect(
+    unsafe_code,
+    reason = "re-reading a partition table is an ioctl that no safe crate offers"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -16,19 +19,22 @@ nix::ioctl_none!(
 
 /// A whole disk, opened for ourselves alone.
 #[derive(Debug)]
-pub struct Device(File);
+pub(super) struct Device(File);
 
 impl Device {
     /// Opens it for writing. `O_EXCL` on a block device fails with `EBUSY` while anything on it is
     /// mounted or held by another driver (open(2)).
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_EXCL).open(path)?;
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_EXCL)
+            .open(path)?;
         Ok(Self(file))
     }
 
     /// Has the kernel read the partition table anew; the partitions' nodes exist when it returns.
-    pub fn reread_partitions(&self) -> io::Result<()> {
+    pub(super) fn reread_partitions(&self) -> io::Result<()> {
         // SAFETY: the descriptor is open for as long as `self` lives, and BLKRRPART takes no argument.
         unsafe { reread_partition_table(self.0.as_raw_fd()) }?;
         Ok(())

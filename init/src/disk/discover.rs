@@ -16,7 +16,10 @@ pub struct Roots {
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { sys: PathBuf::from("/sys"), dev: PathBuf::from("/dev") }
+        Self {
+            sys: PathBuf::from("/sys"),
+            dev: PathBuf::from("/dev"),
+        }
     }
 }
 
@@ -30,11 +33,18 @@ impl Roots {
 /// Every whole disk that a node could live on, by name, with what it holds. Reads the disks, so it
 /// may block for as long as a failing disk takes.
 pub fn disks(roots: &Roots) -> Vec<Candidate> {
-    let Ok(entries) = fs::read_dir(roots.sys.join("class/block")) else { return Vec::new() };
-    let mut names: Vec<_> =
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let Ok(entries) = fs::read_dir(roots.sys.join("class/block")) else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.sort();
-    names.into_iter().filter_map(|name| candidate(roots, name)).collect()
+    names
+        .into_iter()
+        .filter_map(|name| candidate(roots, name))
+        .collect()
 }
 
 fn candidate(roots: &Roots, name: String) -> Option<Candidate> {
@@ -50,7 +60,9 @@ fn candidate(roots: &Roots, name: String) -> Option<Candidate> {
     }
     let contents = match File::open(roots.dev.join(&name)) {
         Ok(mut device) => inspect(&mut device),
-        Err(error) => masthead_disk_layout::Contents::Unknown { why: error.to_string() },
+        Err(error) => masthead_disk_layout::Contents::Unknown {
+            why: error.to_string(),
+        },
     };
     Some(Candidate {
         kind: kind.to_owned(),
@@ -65,8 +77,16 @@ fn candidate(roots: &Roots, name: String) -> Option<Candidate> {
 
 /// The seed's word for a kind of disk, by the driver's naming; none for what is no disk to live on.
 fn kind(name: &str) -> Option<&'static str> {
-    let known = [("nvme", "nvme"), ("vd", "virtio"), ("sd", "scsi"), ("mmcblk", "mmc"), ("xvd", "xen")];
-    let (_, kind) = known.into_iter().find(|(prefix, _)| name.starts_with(prefix))?;
+    let known = [
+        ("nvme", "nvme"),
+        ("vd", "virtio"),
+        ("sd", "scsi"),
+        ("mmcblk", "mmc"),
+        ("xvd", "xen"),
+    ];
+    let (_, kind) = known
+        .into_iter()
+        .find(|(prefix, _)| name.starts_with(prefix))?;
     // Boot areas and replay-protected memory of eMMC are disks by name only.
     (!name.contains("boot") && !name.contains("rpmb")).then_some(kind)
 }
@@ -109,7 +129,10 @@ mod tests {
     }
 
     fn roots(folder: &Path) -> Roots {
-        Roots { sys: folder.join("sys"), dev: folder.join("dev") }
+        Roots {
+            sys: folder.join("sys"),
+            dev: folder.join("dev"),
+        }
     }
 
     #[test]
@@ -117,15 +140,30 @@ mod tests {
         let folder = tempfile::tempdir().expect("made");
         let roots = roots(folder.path());
         fs::write(disk(&roots, "vda", 4096).join("serial"), "V-1\n").expect("written");
-        fs::write(disk(&roots, "nvme0n1", 4096).join("device/serial"), "S4EV123   \n").expect("written");
-        fs::write(disk(&roots, "sda", 4096).join("device/vpd_pg80"), b"\0\x80\0\x05 WD-7\0").expect("written");
+        fs::write(
+            disk(&roots, "nvme0n1", 4096).join("device/serial"),
+            "S4EV123   \n",
+        )
+        .expect("written");
+        fs::write(
+            disk(&roots, "sda", 4096).join("device/vpd_pg80"),
+            b"\0\x80\0\x05 WD-7\0",
+        )
+        .expect("written");
         fs::write(roots.dev.join("sda"), vec![1; 4096]).expect("written");
         fs::write(disk(&roots, "sdb", 4096).join("ro"), "1\n").expect("written");
         fs::remove_file(roots.dev.join("sdb")).expect("removed");
         let found = disks(&roots);
         let told: Vec<_> = found
             .iter()
-            .map(|disk| (disk.name.as_str(), disk.kind.as_str(), disk.serial.as_deref(), disk.read_only))
+            .map(|disk| {
+                (
+                    disk.name.as_str(),
+                    disk.kind.as_str(),
+                    disk.serial.as_deref(),
+                    disk.read_only,
+                )
+            })
             .collect();
         assert_eq!(
             told,

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use masthead_api::{Disk, DiskState, Reason, ReasonCode, Timestamp};
+use masthead_api::status::{Disk, DiskState};
+use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_machine::Scale;
 use nix::errno::Errno;
 use nix::sys::stat::{UtimensatFlags, utimensat};
@@ -54,8 +55,15 @@ struct Look {
 impl Look {
     fn new(mounted: MountedRole) -> Self {
         let disk = Disk {
-            role: mounted.role.label().trim_start_matches("masthead-").to_uppercase(),
-            device: mounted.device.as_ref().map(|device| device.display().to_string()),
+            role: mounted
+                .role
+                .label()
+                .trim_start_matches("masthead-")
+                .to_uppercase(),
+            device: mounted
+                .device
+                .as_ref()
+                .map(|device| device.display().to_string()),
             serial: None,
             state: DiskState::Ready,
             filesystem: None,
@@ -63,7 +71,11 @@ impl Look {
             size: None,
             reason: None,
         };
-        Self { mounted, disk, pending: None }
+        Self {
+            mounted,
+            disk,
+            pending: None,
+        }
     }
 
     async fn once(&mut self, scale: Scale) {
@@ -83,7 +95,9 @@ impl Look {
         self.disk.size = seen.size.or(self.disk.size);
         self.disk.used = seen.used.or(self.disk.used);
         let state = match seen.state {
-            DiskState::Ready if self.disk.filesystem.as_deref() == Some("tmpfs") => DiskState::Memory,
+            DiskState::Ready if self.disk.filesystem.as_deref() == Some("tmpfs") => {
+                DiskState::Memory
+            }
             state => state,
         };
         if state != self.disk.state || seen.detail.is_some() != self.disk.reason.is_some() {
@@ -104,7 +118,13 @@ struct Seen {
 
 impl Seen {
     fn broken(detail: String) -> Self {
-        Self { state: DiskState::Lost, detail: Some(detail), kind: None, size: None, used: None }
+        Self {
+            state: DiskState::Lost,
+            detail: Some(detail),
+            kind: None,
+            size: None,
+            used: None,
+        }
     }
 }
 
@@ -113,7 +133,13 @@ fn see(target: &Path) -> Seen {
     let Some(line) = mount_line(target) else {
         return Seen::broken("it is no longer mounted".to_owned());
     };
-    let mut seen = Seen { state: DiskState::Ready, detail: None, kind: Some(line.kind), size: None, used: None };
+    let mut seen = Seen {
+        state: DiskState::Ready,
+        detail: None,
+        kind: Some(line.kind),
+        size: None,
+        used: None,
+    };
     match statvfs(target) {
         Ok(room) => {
             let unit = room.fragment_size();
@@ -122,13 +148,29 @@ fn see(target: &Path) -> Seen {
             seen.used = Some((room.blocks() - room.blocks_free()) * unit);
             if free < room.blocks() / FULL_BELOW {
                 seen.state = DiskState::Full;
-                seen.detail = Some(format!("{} KiB of {} are free", free * unit / 1024, room.blocks() * unit / 1024));
+                seen.detail = Some(format!(
+                    "{} KiB of {} are free",
+                    free * unit / 1024,
+                    room.blocks() * unit / 1024
+                ));
             }
         }
-        Err(errno) => return Seen { state: DiskState::Lost, detail: Some(errno.desc().to_owned()), ..seen },
+        Err(errno) => {
+            return Seen {
+                state: DiskState::Lost,
+                detail: Some(errno.desc().to_owned()),
+                ..seen
+            };
+        }
     }
     let now = TimeSpec::UTIME_NOW;
-    let touched = utimensat(nix::fcntl::AT_FDCWD, target, &now, &now, UtimensatFlags::FollowSymlink);
+    let touched = utimensat(
+        nix::fcntl::AT_FDCWD,
+        target,
+        &now,
+        &now,
+        UtimensatFlags::FollowSymlink,
+    );
     match touched {
         _ if line.read_only => Seen {
             state: DiskState::ReadOnly,
@@ -142,13 +184,19 @@ fn see(target: &Path) -> Seen {
             ..seen
         },
         Err(Errno::ENOSPC | Errno::EDQUOT) => seen,
-        Err(errno) => Seen { state: DiskState::Lost, detail: Some(errno.desc().to_owned()), ..seen },
+        Err(errno) => Seen {
+            state: DiskState::Lost,
+            detail: Some(errno.desc().to_owned()),
+            ..seen
+        },
     }
 }
 
 /// What `/proc/self/mounts` says of a mount point.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MountLine {
+    /// The device, or the word that a virtual file system was mounted with.
+    pub source: String,
     /// The file system's type.
     pub kind: String,
     /// Whether writes are refused, by the mount or by the file system after an error.
@@ -166,9 +214,11 @@ fn parse_mounts(mounts: &str, target: &Path) -> Option<MountLine> {
     mounts
         .lines()
         .filter_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let (at, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+            let mut fields = line.split(' ');
+            let (source, at) = (fields.next()?, fields.next()?);
+            let (kind, options) = (fields.next()?, fields.next()?);
             (Path::new(at) == target).then(|| MountLine {
+                source: source.to_owned(),
                 kind: kind.to_owned(),
                 read_only: options
                     .split(',')
@@ -187,9 +237,15 @@ fn reason(state: &DiskState, mounted: &MountedRole, detail: Option<&str>) -> Opt
         _ => return None,
     };
     let reason = Reason::new(code, Timestamp::now());
-    let Some(detail) = detail else { return Some(reason) };
+    let Some(detail) = detail else {
+        return Some(reason);
+    };
     let cause = match &mounted.device {
-        Some(device) => format!("{} at {}: {detail}.", device.display(), mounted.target.display()),
+        Some(device) => format!(
+            "{} at {}: {detail}.",
+            device.display(),
+            mounted.target.display()
+        ),
         None => format!("{}: {detail}.", mounted.target.display()),
     };
     Some(reason.with_cause(cause))
@@ -204,8 +260,15 @@ mod tests {
         let mounts = "/dev/vda4 /state ext4 rw,nosuid 0 0\n/dev/vda5 /etcd ext4 rw,noatime,emergency_ro 0 0\n\
                       none /state tmpfs ro,nosuid 0 0\n";
         let line = |target| parse_mounts(mounts, Path::new(target));
-        assert_eq!(line("/state"), Some(MountLine { kind: "tmpfs".to_owned(), read_only: true }));
-        assert_eq!(line("/etcd"), Some(MountLine { kind: "ext4".to_owned(), read_only: true }));
+        let read_only = |source: &str, kind: &str| {
+            Some(MountLine {
+                source: source.to_owned(),
+                kind: kind.to_owned(),
+                read_only: true,
+            })
+        };
+        assert_eq!(line("/state"), read_only("none", "tmpfs"));
+        assert_eq!(line("/etcd"), read_only("/dev/vda5", "ext4"));
         assert_eq!(line("/data"), None);
     }
 
@@ -218,7 +281,10 @@ mod tests {
     #[test]
     fn a_writable_tmpfs_is_seen_as_such() {
         let seen = see(Path::new("/dev/shm"));
-        assert_eq!((seen.state, seen.kind.as_deref()), (DiskState::Ready, Some("tmpfs")));
+        assert_eq!(
+            (seen.state, seen.kind.as_deref()),
+            (DiskState::Ready, Some("tmpfs"))
+        );
         assert!(seen.size.is_some_and(|size| size > 0));
     }
 }

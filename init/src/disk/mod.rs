@@ -17,7 +17,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use masthead_api::{Disk, DiskState, Reason, ReasonCode, Timestamp};
+use masthead_api::status::{Disk, DiskState};
+use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_disk_layout::choice::{Refusal, describe};
 use masthead_disk_layout::{Candidate, Choice, Contents, Holds, Role, Table, Wanted, choose};
 use masthead_machine::Scale;
@@ -51,8 +52,8 @@ pub async fn bring_up(
     scale: Scale,
     report: &watch::Sender<Report>,
 ) -> Vec<MountedRole> {
-    if !kind.has(Facility::Disks) {
-        return handed_in();
+    if let Some(mounted) = already_mounted(kind) {
+        return mounted;
     }
     loop {
         let wish = Wish::of(master);
@@ -63,8 +64,9 @@ pub async fn bring_up(
             Ok(Err(reason)) => report.send_modify(|report| report.waiting = Some(reason)),
             Err(panicked) => report.send_modify(|report| {
                 report.waiting = Some(
-                    Reason::new(ReasonCode::DiskSetupFailed, Timestamp::now())
-                        .with_cause(format!("Setting up the disks ended in a fault of Masthead's own: {panicked}.")),
+                    Reason::new(ReasonCode::DiskSetupFailed, Timestamp::now()).with_cause(format!(
+                        "Setting up the disks ended in a fault of Masthead's own: {panicked}."
+                    )),
                 );
             }),
         }
@@ -72,13 +74,21 @@ pub async fn bring_up(
     }
 }
 
-/// The file systems that the lab mounted before PID 1 started.
-fn handed_in() -> Vec<MountedRole> {
+/// What is mounted when a supervisor starts: by the one before it, or in a namespace by the lab. A
+/// disk that died meanwhile is still mounted, and no reason to look for another one.
+fn already_mounted(kind: NodeKind) -> Option<Vec<MountedRole>> {
     MOUNTED
         .into_iter()
-        .filter_map(|role| {
+        .map(|role| {
             let target = PathBuf::from(policy_of(role).ok()?.target);
-            Some(MountedRole { role, device: None, target })
+            let line = health::mount_line(&target)?;
+            let device = (kind.has(Facility::Disks) && line.source.starts_with("/dev/"))
+                .then(|| PathBuf::from(line.source));
+            Some(MountedRole {
+                role,
+                device,
+                target,
+            })
         })
         .collect()
 }
@@ -118,7 +128,11 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
     let roots = Roots::default();
     let seen = disks(&roots);
     show(report, &seen);
-    let holds = if wish.etcd.is_some() { Holds::EverythingButEtcd } else { Holds::Everything };
+    let holds = if wish.etcd.is_some() {
+        Holds::EverythingButEtcd
+    } else {
+        Holds::Everything
+    };
     let (name, table, wiped) = chosen(&roots, Role::State, system, holds, &seen, false, report)?;
     let mut mounted = vec![mount_once(&roots, &name, &table, Role::State)?];
     if let Some(serial) = wiped {
@@ -128,8 +142,15 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
         None => mounted.push(mount_once(&roots, &name, &table, Role::Etcd)?),
         Some(etcd) => {
             let used = etcd.wipe.as_deref().is_some_and(wipe_was_used);
-            let (name, table, wiped) =
-                chosen(&roots, Role::Etcd, etcd, Holds::EtcdAlone, &seen, used, report)?;
+            let (name, table, wiped) = chosen(
+                &roots,
+                Role::Etcd,
+                etcd,
+                Holds::EtcdAlone,
+                &seen,
+                used,
+                report,
+            )?;
             if let Some(serial) = wiped {
                 record_wipe(&serial)?;
             }
@@ -169,7 +190,11 @@ fn mount_once(roots: &Roots, name: &str, table: &Table, role: Role) -> Result<Mo
     let target = policy_of(role).map_err(|error| failed(&error))?.target;
     let device = prepare::partition_path(roots, name, table, role);
     if health::mount_line(Path::new(&target)).is_some() {
-        return Ok(MountedRole { role, device: Some(device), target: PathBuf::from(target) });
+        return Ok(MountedRole {
+            role,
+            device: Some(device),
+            target: PathBuf::from(target),
+        });
     }
     check_and_mount(roots, name, table, role).map_err(|error| failed(&error))
 }
@@ -185,7 +210,9 @@ fn refused(refusal: &Refusal) -> Reason {
     if let Some(first) = cause.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    Reason::new(code, Timestamp::now()).with_cause(cause).with_remedy(refusal.remedy())
+    Reason::new(code, Timestamp::now())
+        .with_cause(cause)
+        .with_remedy(refusal.remedy())
 }
 
 fn failed(error: &PrepareError) -> Reason {
@@ -217,7 +244,10 @@ fn wipe_was_used(serial: &str) -> bool {
 
 fn record_wipe(serial: &str) -> Result<(), Reason> {
     let record = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(USED_WIPES)?;
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(USED_WIPES)?;
         writeln!(file, "{serial}")?;
         file.sync_all()?;
         fs::File::open("/state")?.sync_all()
@@ -249,7 +279,8 @@ fn show(report: &watch::Sender<Report>, seen: &[Candidate]) {
                 Reason::new(ReasonCode::DiskForeign, Timestamp::now()).with_cause(describe(disk)),
             ),
             Contents::Unknown { .. } => Some(
-                Reason::new(ReasonCode::DiskUnreadable, Timestamp::now()).with_cause(describe(disk)),
+                Reason::new(ReasonCode::DiskUnreadable, Timestamp::now())
+                    .with_cause(describe(disk)),
             ),
             Contents::Blank | Contents::Ours(_) => None,
         },

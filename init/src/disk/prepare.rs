@@ -76,7 +76,11 @@ pub fn prepare(roots: &Roots, name: &str, holds: Holds) -> Result<Table, Prepare
     let disk = roots.dev.join(name);
     let at = |step: &'static str| {
         let device = disk.clone();
-        move |source| PrepareError::Io { step, device, source }
+        move |source| PrepareError::Io {
+            step,
+            device,
+            source,
+        }
     };
     let mut device = Device::open(&disk).map_err(at("opening for writing"))?;
     let bytes = device.seek(SeekFrom::End(0)).map_err(at("measuring"))?;
@@ -86,21 +90,40 @@ pub fn prepare(roots: &Roots, name: &str, holds: Holds) -> Result<Table, Prepare
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| at("asking for random numbers")(errno.into()))?;
     let mut guids = random.chunks_exact(16).map(version_4);
-    let mut table = plan(bytes, sector_bytes, holds, || guids.next().unwrap_or_default())
-        .map_err(|source| PrepareError::Layout { disk: disk.clone(), source })?;
-    let table_error = |source| PrepareError::Table { disk: disk.clone(), source };
+    let mut table = plan(bytes, sector_bytes, holds, || {
+        guids.next().unwrap_or_default()
+    })
+    .map_err(|source| PrepareError::Layout {
+        disk: disk.clone(),
+        source,
+    })?;
+    let table_error = |source| PrepareError::Table {
+        disk: disk.clone(),
+        source,
+    };
     table.write(&mut device).map_err(table_error)?;
-    device.reread_partitions().map_err(at("reading the new partition table"))?;
+    device
+        .reread_partitions()
+        .map_err(at("reading the new partition table"))?;
     if let Some(meta) = table.partition(Role::Meta) {
-        zero(&mut device, meta.first_sector * sector_bytes, meta.bytes(sector_bytes))
-            .map_err(at("clearing META"))?;
+        zero(
+            &mut device,
+            meta.first_sector * sector_bytes,
+            meta.bytes(sector_bytes),
+        )
+        .map_err(at("clearing META"))?;
     }
     for role in holds.roles().filter(|role| role.has_file_system()) {
         let policy = policy_of(role)?;
         let partition = partition_path(roots, name, &table, role);
-        run("mke2fs", &partition, |command| {
-            command.args(&policy.mkfs).args(["-L", role.label(), "-F"]);
-        }, |code| code == 0)?;
+        run(
+            "mke2fs",
+            &partition,
+            |command| {
+                command.args(&policy.mkfs).args(["-L", role.label(), "-F"]);
+            },
+            |code| code == 0,
+        )?;
     }
     device.sync().map_err(at("waiting for the disk"))?;
     table.prepared = true;
@@ -118,7 +141,14 @@ pub fn check_and_mount(
     let policy = policy_of(role)?;
     let device = partition_path(roots, name, table, role);
     // e2fsck(8): 0 clean, 1 errors corrected. 2 asks for a reboot, which only the root needs.
-    run("e2fsck", &device, |command| { command.args(&policy.fsck); }, |code| code <= 2)?;
+    run(
+        "e2fsck",
+        &device,
+        |command| {
+            command.args(&policy.fsck);
+        },
+        |code| code <= 2,
+    )?;
     mount(
         Some(&device),
         policy.target.as_str(),
@@ -126,17 +156,46 @@ pub fn check_and_mount(
         flags(&policy.flags),
         Some(policy.data.as_str()),
     )
-    .map_err(|errno| PrepareError::Io { step: "mounting", device: device.clone(), source: errno.into() })?;
-    Ok(MountedRole { role, target: PathBuf::from(&policy.target), device: Some(device) })
+    .map_err(|errno| PrepareError::Io {
+        step: "mounting",
+        device: device.clone(),
+        source: errno.into(),
+    })?;
+    Ok(MountedRole {
+        role,
+        target: PathBuf::from(&policy.target),
+        device: Some(device),
+    })
 }
 
-/// Mounts memory in a disk's place: only where the seed says so, and for a single master.
+/// Mounts memory in a disk's place, once: only where the seed says so, and for a single master.
 pub fn mount_memory(role: Role) -> Result<MountedRole, PrepareError> {
     let policy = policy_of(role)?;
     let target = PathBuf::from(&policy.target);
-    mount(Some(role.label()), &target, Some("tmpfs"), flags(&policy.flags), Some("mode=0755,size=25%"))
-        .map_err(|errno| PrepareError::Io { step: "mounting memory", device: target.clone(), source: errno.into() })?;
-    Ok(MountedRole { role, device: None, target })
+    if super::health::mount_line(&target).is_some() {
+        return Ok(MountedRole {
+            role,
+            device: None,
+            target,
+        });
+    }
+    mount(
+        Some(role.label()),
+        &target,
+        Some("tmpfs"),
+        flags(&policy.flags),
+        Some("mode=0755,size=25%"),
+    )
+    .map_err(|errno| PrepareError::Io {
+        step: "mounting memory",
+        device: target.clone(),
+        source: errno.into(),
+    })?;
+    Ok(MountedRole {
+        role,
+        device: None,
+        target,
+    })
 }
 
 /// The partition's file system as `configs/node/filesystems.toml` has it.
@@ -172,7 +231,11 @@ fn flags(names: &[MountFlag]) -> MsFlags {
 /// `vda` and 4 make `vda4`, `nvme0n1` and 4 make `nvme0n1p4`: the kernel puts a `p` behind a digit.
 pub fn partition_path(roots: &Roots, name: &str, table: &Table, role: Role) -> PathBuf {
     let number = table.number(role).unwrap_or_default();
-    let separator = if name.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+    let separator = if name.ends_with(|last: char| last.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
     roots.dev.join(format!("{name}{separator}{number}"))
 }
 
@@ -188,7 +251,9 @@ fn zero(device: &mut Device, from: u64, bytes: u64) -> io::Result<()> {
     let zeros = vec![0; 64 << 10];
     let mut left = bytes;
     while left > 0 {
-        let part = usize::try_from(left).unwrap_or(zeros.len()).min(zeros.len());
+        let part = usize::try_from(left)
+            .unwrap_or(zeros.len())
+            .min(zeros.len());
         device.write_all(&zeros[..part])?;
         left -= part as u64;
     }
@@ -218,7 +283,11 @@ fn run(
         .env_clear()
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| PrepareError::Io { step: program, device: device.to_owned(), source })?;
+        .map_err(|source| PrepareError::Io {
+            step: program,
+            device: device.to_owned(),
+            source,
+        })?;
     if output.status.code().is_some_and(accepts) {
         return Ok(());
     }
@@ -255,9 +324,10 @@ mod tests {
     fn every_file_system_has_its_policy() {
         for role in Role::ALL.into_iter().filter(|role| role.has_file_system()) {
             let policy = policy_of(role).expect("in the table");
-            assert!(flags(&policy.flags).contains(
-                MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
-            ));
+            assert!(
+                flags(&policy.flags)
+                    .contains(MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC)
+            );
         }
     }
 

@@ -1,1 +1,130 @@
-//! (being written)
+//! The supervisor: everything on a node that takes decisions.
+//!
+//! One single-threaded tokio runtime. Each task owns one thing and publishes its state on a `watch`
+//! channel; [`board`] makes the status of them whenever somebody asks.
+//!
+//! | task | owns | publishes |
+//! |---|---|---|
+//! | [`pid1`] | the link | exits of adopted services, the word to stop |
+//! | [`boot`] | the order: seed, network, disks, identity | what it waits for |
+//! | [`control_plane`] | the services' configuration, the API's certificate | certificates |
+//! | `network::keep` | the interface | address, carrier |
+//! | `disk::health::watch` | looking at the file systems | their state |
+//! | `services` | the service group | each service's story |
+//! | `identity::Keeper` | the leaves | new certificates |
+//! | `management` | API and metrics | |
+//! | `console` | the status screen | |
+//! | [`ending`] | stopping in order | |
+//!
+//! It may be killed at any instant: services go on, and the next supervisor adopts them.
+
+mod board;
+mod boot;
+mod condition;
+mod control_plane;
+mod ending;
+mod facts;
+mod log;
+mod pid1;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::console::{self, ScreenKind, Terminal};
+use crate::link::SupervisorLink;
+use crate::node::{Facility, SupervisorOptions};
+
+use board::Board;
+use facts::Facts;
+
+/// Runs the supervisor until it has told PID 1 to end the node, which then kills it. Returns only when
+/// it cannot work at all; PID 1 starts another one.
+pub fn run(options: &SupervisorOptions) -> ExitCode {
+    log::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // For blocking work on disks; one that stalls takes its thread with it.
+        .max_blocking_threads(32)
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(supervise(options)),
+        Err(error) => Err(anyhow::Error::new(error).context("start the supervisor's runtime")),
+    };
+    if let Err(error) = result {
+        tracing::error!("the supervisor gives up: {error:#}");
+        eprintln!("supervisor: {error:#}");
+    }
+    ExitCode::FAILURE
+}
+
+async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
+    let link = Arc::new(SupervisorLink::inherit(options.link)?);
+    let scale = options.node.scale;
+    let mut from_pid1 = pid1::listen(Arc::clone(&link), scale).await?;
+    let facts = Facts::gather(options.node.kind, &from_pid1.welcome);
+    tracing::info!(
+        version = %facts.release.version,
+        kind = %options.node.kind,
+        starts = from_pid1.welcome.supervisor_starts,
+        "the supervisor begins"
+    );
+
+    let (publishers, board) = Board::new(facts);
+    let board = Arc::new(board);
+    tokio::spawn(console::run(consoles(options), {
+        let board = Arc::clone(&board);
+        move || board.status()
+    }));
+
+    let (power_sender, mut power) = mpsc::channel(4);
+    let (groups_sender, groups) = watch::channel(None);
+    let boot = boot::Boot {
+        node: options.node.clone(),
+        board: Arc::clone(&board),
+        publishers: publishers.clone(),
+        exits: from_pid1.exits,
+        power: power_sender,
+        groups: groups_sender,
+    };
+    tokio::spawn(boot.run());
+
+    let asked = tokio::select! {
+        Some(ending) = from_pid1.stop.recv() => ending,
+        Some(command) = power.recv() => {
+            tracing::warn!(action = ?command.action, by = %command.by, "an operator ends the node");
+            let _ = command.reply.send(Ok(()));
+            ending::of(command.action)
+        }
+    };
+    // From here on nobody may ask for another ending.
+    tokio::spawn(ending::refuse(power));
+    publishers.ending.send_replace(Some(asked));
+    ending::stop_services(groups).await;
+    tracing::info!(ending = ?asked, "all services are stopped");
+    link.shutdown(asked).await?;
+    // PID 1 ends this process now, and beats until then keep it from calling it hung.
+    std::future::pending().await
+}
+
+/// The consoles that show the status screen.
+fn consoles(options: &SupervisorOptions) -> Vec<Terminal> {
+    if !options.node.kind.has(Facility::Console) {
+        let output = rustix::io::dup(rustix::stdio::stdout());
+        return output
+            .map(|output| Terminal::on(output.into(), ScreenKind::Serial))
+            .into_iter()
+            .collect();
+    }
+    console::discover(std::path::Path::new("/sys"))
+        .into_iter()
+        .filter_map(|(path, kind)| match Terminal::open(&path, kind) {
+            Ok(terminal) => Some(terminal),
+            Err(error) => {
+                tracing::warn!(console = %path.display(), %error, "a console cannot be opened");
+                None
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,264 @@
+//! The status of the node, made of what each task publishes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use masthead_api::status::{self, Certificate, Cluster, Network, NodeKind as ApiKind, Status};
+use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
+use tokio::sync::{mpsc, watch};
+
+use super::facts::Facts;
+use crate::link::Ending;
+use crate::management::LogRequest;
+use crate::{disk, management, node, output, services};
+
+/// How many lines of output stand beside a service that keeps dying.
+const LAST_LINES: usize = 20;
+
+/// The seed as the boot sequence sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SeedReport {
+    pub(super) seed: status::Seed,
+    /// The master's name, once it is known.
+    pub(super) name: String,
+    pub(super) cluster: Option<Cluster>,
+    pub(super) waiting: Option<Reason>,
+}
+
+/// The identity as the boot sequence sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct IdentityReport {
+    pub(super) machine_id: Option<String>,
+    pub(super) cluster_id: Option<String>,
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) waiting: Option<Reason>,
+}
+
+/// Where tasks publish.
+#[derive(Clone)]
+pub(super) struct Publishers {
+    pub(super) seed: watch::Sender<SeedReport>,
+    pub(super) network: watch::Sender<Network>,
+    pub(super) disks: watch::Sender<disk::Report>,
+    pub(super) identity: watch::Sender<IdentityReport>,
+    pub(super) services: watch::Sender<Vec<status::Service>>,
+    /// What is wrong with the kernel's settings, mounts and control groups.
+    pub(super) node: watch::Sender<Vec<Reason>>,
+    pub(super) ending: watch::Sender<Option<Ending>>,
+}
+
+/// Everything that the status is made of.
+pub(super) struct Board {
+    facts: Facts,
+    seed: watch::Receiver<SeedReport>,
+    network: watch::Receiver<Network>,
+    disks: watch::Receiver<disk::Report>,
+    identity: watch::Receiver<IdentityReport>,
+    services: watch::Receiver<Vec<status::Service>>,
+    node: watch::Receiver<Vec<Reason>>,
+    ending: watch::Receiver<Option<Ending>>,
+    /// Followers of output, by service.
+    outputs: Mutex<BTreeMap<String, output::Handle>>,
+}
+
+impl Board {
+    pub(super) fn new(facts: Facts) -> (Publishers, Self) {
+        let seed = watch::channel(SeedReport::default());
+        let network = watch::channel(Network::default());
+        let disks = watch::channel(disk::Report::default());
+        let identity = watch::channel(IdentityReport::default());
+        let services = watch::channel(Vec::new());
+        let node = watch::channel(Vec::new());
+        let ending = watch::channel(None);
+        let publishers = Publishers {
+            seed: seed.0,
+            network: network.0,
+            disks: disks.0,
+            identity: identity.0,
+            services: services.0,
+            node: node.0,
+            ending: ending.0,
+        };
+        let board = Self {
+            facts,
+            seed: seed.1,
+            network: network.1,
+            disks: disks.1,
+            identity: identity.1,
+            services: services.1,
+            node: node.1,
+            ending: ending.1,
+            outputs: Mutex::default(),
+        };
+        (publishers, board)
+    }
+
+    /// Makes the output of a service known to `mastctl logs`.
+    pub(super) fn add_output(&self, service: &str, handle: output::Handle) {
+        self.outputs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(service.to_owned(), handle);
+    }
+
+    fn output(&self, service: &str) -> Option<output::Handle> {
+        self.outputs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(service)
+            .cloned()
+    }
+
+    /// Keeps the services in the status true, for ever. One that is not well comes with its last lines.
+    pub(super) async fn follow_services(
+        self: Arc<Self>,
+        handle: services::Handle,
+        publishers: Publishers,
+    ) {
+        let mut stories = handle.watch();
+        loop {
+            let current = stories.borrow_and_update().clone();
+            let mut told = Vec::with_capacity(current.len());
+            for story in &current {
+                let lines = match self.output(story.name.as_str()) {
+                    Some(output) if story.crash_looping || story.start_error.is_some() => {
+                        output.tail(LAST_LINES).await
+                    }
+                    _ => Vec::new(),
+                };
+                told.push(services::status(story, lines));
+            }
+            publishers.services.send_replace(told);
+            if stories.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The node's status now.
+    pub(super) fn status(&self) -> Status {
+        let seed = self.seed.borrow().clone();
+        let network = self.network.borrow().clone();
+        let disks = self.disks.borrow().clone();
+        let identity = self.identity.borrow().clone();
+        let services = self.services.borrow().clone();
+        let mut waiting: Vec<Reason> = Vec::new();
+        waiting.extend(self.ending.borrow().map(|ending| {
+            Reason::new(ReasonCode::ShuttingDown, Timestamp::now()).with_cause(match ending {
+                Ending::Reboot => "The node stops its services and reboots.",
+                Ending::PowerOff => "The node stops its services and powers off.",
+            })
+        }));
+        waiting.extend(seed.waiting);
+        waiting.extend(disks.waiting);
+        waiting.extend(identity.waiting);
+        waiting.extend(
+            services
+                .iter()
+                .filter_map(|service| service.waiting.clone()),
+        );
+        let mut degraded = self.node.borrow().clone();
+        degraded.extend(network.waiting.clone());
+        degraded.extend(
+            disks
+                .disks
+                .iter()
+                .filter(|disk| disk.role != "candidate")
+                .filter_map(|disk| disk.reason.clone()),
+        );
+        degraded.extend(self.output_troubles());
+        Status {
+            format: masthead_api::FORMAT,
+            node: self.node_facts(&seed.name, identity.machine_id),
+            cluster: seed.cluster.map(|cluster| Cluster {
+                id: identity.cluster_id,
+                ..cluster
+            }),
+            seed: seed.seed,
+            disks: disks.disks,
+            network,
+            services,
+            api_fingerprint: identity.fingerprint,
+            certificates: identity.certificates,
+            waiting,
+            degraded,
+        }
+    }
+
+    fn node_facts(&self, name: &str, machine_id: Option<String>) -> status::Node {
+        let facts = &self.facts;
+        let (resident, processor) = consumption();
+        let since = Timestamp::from_unix_millis(facts.boot.since_unix_millis);
+        status::Node {
+            name: name.to_owned(),
+            machine_id,
+            kind: match facts.kind {
+                node::NodeKind::Machine => ApiKind::Machine,
+                node::NodeKind::Namespace => ApiKind::Namespace,
+            },
+            version: facts.release.version.clone(),
+            kernel: facts.kernel.clone(),
+            kubernetes: facts.release.kubernetes.clone(),
+            etcd: facts.release.etcd.clone(),
+            boot_time: since,
+            uptime: u64::try_from(since.seconds_until(Timestamp::now())).unwrap_or_default(),
+            boot_id: facts.boot.id.clone(),
+            timing_scale: facts.scale.factor(),
+            supervisor: status::Supervisor {
+                pid: std::process::id(),
+                restarts: facts.supervisor_restarts,
+                last_death: facts.previous_end.clone(),
+                resident,
+                processor,
+            },
+        }
+    }
+
+    fn output_troubles(&self) -> Vec<Reason> {
+        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        outputs
+            .iter()
+            .filter_map(|(service, handle)| {
+                let state = handle.watch().borrow().clone();
+                let trouble = state.trouble?;
+                Some(
+                    Reason::new(ReasonCode::OutputNotStored, Timestamp::from(trouble.since)).with_cause(
+                        format!(
+                            "The output of {service} is not copied to disk: {}; {} bytes were dropped.",
+                            trouble.detail, state.lost
+                        ),
+                    ),
+                )
+            })
+            .collect()
+    }
+}
+
+impl management::Node for Board {
+    fn status(&self) -> Status {
+        Self::status(self)
+    }
+
+    fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {
+        Some(management::stream(self.output(service)?, wanted))
+    }
+}
+
+/// Resident memory in bytes and processor time in milliseconds of this process.
+fn consumption() -> (Option<u64>, Option<u64>) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: Option<u64> = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let millis = u64::try_from(used.tv_sec)
+        .ok()
+        .and_then(|seconds| Some(seconds * 1000 + u64::try_from(used.tv_nsec).ok()? / 1_000_000));
+    (
+        pages.map(|pages| pages * rustix::param::page_size() as u64),
+        millis,
+    )
+}
+
+/// A board that many may read.
+pub(super) type Shared = Arc<Board>;

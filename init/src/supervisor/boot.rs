@@ -1,0 +1,254 @@
+//! The order in which a node comes up: output, seed, network, disks, identity, services, API.
+//!
+//! Each step publishes what it waits for. No step is left before it is done, and none is done twice: a
+//! supervisor that replaces a dead one goes through the same steps, finds each done, and adopts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use masthead_api::status::{Cluster, SeedAttempt};
+use masthead_api::{Reason, Timestamp};
+use masthead_control_plane::Component;
+use masthead_machine::Scale;
+use masthead_seed::{Endpoint, Master, Seed};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, watch};
+
+use super::board::{Publishers, Shared};
+use super::control_plane::ControlPlaneTask;
+use super::log;
+use crate::identity::{Established, Identity, Problem, establish};
+use crate::management::PowerCommand;
+use crate::node::{Facility, NodeOptions};
+use crate::seed_source::{self, Attempt, Found, Roots, SourceKind};
+use crate::services::{self, AdoptedExits};
+use crate::{disk, network, output};
+
+/// How long to wait before trying again what a person or a disk must put right.
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Where STATE is mounted.
+pub(super) const STATE: &str = "/state";
+/// Where DATA is mounted.
+const DATA: &str = "/data";
+/// The seed in use, for a supervisor that replaces this one when the source is gone.
+const SEED_IN_USE: &str = "/run/masthead/seed.toml";
+
+/// The boot sequence with what it needs and where it publishes.
+pub(super) struct Boot {
+    pub(super) node: NodeOptions,
+    pub(super) board: Shared,
+    pub(super) publishers: Publishers,
+    pub(super) exits: AdoptedExits,
+    pub(super) power: mpsc::Sender<PowerCommand>,
+    pub(super) groups: watch::Sender<Option<services::Handle>>,
+}
+
+impl Boot {
+    /// Runs for as long as the supervisor does: when everything is started, it keeps it configured.
+    pub(super) async fn run(self) {
+        let scale = self.node.scale;
+        for service in std::iter::once(log::NAME).chain(Component::ALL.map(Component::name)) {
+            self.board
+                .add_output(service, follow_output(service, scale));
+        }
+        let (seed, master) = self.seed().await;
+        if let Err(error) = rustix::system::sethostname(master.name.as_bytes()) {
+            tracing::warn!(%error, "the host name cannot be set");
+        }
+        tokio::spawn(network::keep(
+            master.clone(),
+            scale,
+            self.publishers.network.clone(),
+        ));
+        let disks = &self.publishers.disks;
+        let mounted = disk::bring_up(self.node.kind, &master, scale, disks).await;
+        tokio::spawn(disk::health::watch(mounted, scale, disks.clone()));
+        install_seed();
+        let identity = self.identity(&seed, &master).await;
+        // etcd and the apiserver bind to the node's address, and die where there is none.
+        let mut network = self.publishers.network.subscribe();
+        // The sender is here: waiting cannot fail.
+        let _ = network
+            .wait_for(|network| !network.addresses.is_empty())
+            .await;
+        drop(network);
+        let task = ControlPlaneTask {
+            node: self.node,
+            board: self.board,
+            publishers: self.publishers,
+            power: self.power,
+            seed: Arc::new(seed),
+            master: Arc::new(master),
+            identity: Arc::new(identity),
+        };
+        task.run(self.exits, self.groups).await;
+    }
+
+    /// Waits for a seed that names this machine.
+    async fn seed(&self) -> (Seed, Master) {
+        let in_use = Path::new(SEED_IN_USE);
+        let kind = if in_use.exists() {
+            SourceKind::Namespace {
+                seed: Some(in_use.to_owned()),
+                roots: Roots::default(),
+            }
+        } else if self.node.kind.has(Facility::Firmware) {
+            SourceKind::Machine(Roots::default())
+        } else {
+            SourceKind::Namespace {
+                seed: self.node.seed.clone(),
+                roots: Roots::default(),
+            }
+        };
+        let (attempts, mut looks) = watch::channel(Vec::new());
+        let publisher = self.publishers.seed.clone();
+        let reporting = tokio::spawn(async move {
+            while looks.changed().await.is_ok() {
+                publish_attempts(&publisher, &looks.borrow_and_update());
+            }
+        });
+        let found = seed_source::wait_for_seed(&kind, self.node.scale, &attempts).await;
+        reporting.abort();
+        publish_attempts(&self.publishers.seed, &attempts.borrow());
+        if !in_use.exists()
+            && let Err(error) = keep_secret(in_use, &found.bytes.0)
+        {
+            tracing::error!(%error, "{SEED_IN_USE} cannot be written; a new supervisor looks for the seed again");
+        }
+        self.publish_seed(&found);
+        (found.seed, found.master)
+    }
+
+    fn publish_seed(&self, found: &Found) {
+        tracing::info!(source = %found.source, hash = %found.bytes_hash, master = %found.master.name, "the seed is found");
+        let endpoint = match &found.seed.endpoint {
+            Endpoint::Virtual(address) => {
+                std::net::SocketAddr::new(*address, found.seed.endpoint.port()).to_string()
+            }
+            Endpoint::LoadBalancer { .. } => {
+                format!(
+                    "{}:{}",
+                    found.seed.endpoint.host(),
+                    found.seed.endpoint.port()
+                )
+            }
+        };
+        self.publishers.seed.send_modify(|report| {
+            report.seed.source = Some(found.source.clone());
+            report.seed.hash = Some(found.bytes_hash.to_string());
+            report.seed.warnings = found
+                .warnings
+                .diagnostics()
+                .iter()
+                .map(|warning| warning.message.clone())
+                .collect();
+            report.name.clone_from(&found.master.name);
+            report.cluster = Some(Cluster {
+                name: found.seed.cluster.clone(),
+                id: None,
+                endpoint: Some(endpoint),
+            });
+            report.waiting = None;
+        });
+    }
+
+    /// Reads the identity or founds the cluster; waits for as long as that cannot be.
+    async fn identity(&self, seed: &Seed, master: &Master) -> Identity {
+        loop {
+            let (its_seed, its_master) = (seed.clone(), master.clone());
+            let established = tokio::task::spawn_blocking(move || {
+                establish(
+                    Path::new(STATE),
+                    &its_seed,
+                    &its_master,
+                    OffsetDateTime::now_utc(),
+                )
+            });
+            match established.await {
+                Ok(Established::Member(identity)) => {
+                    self.publishers.identity.send_modify(|report| {
+                        report.machine_id = Some(identity.machine_id.clone());
+                        report.cluster_id = Some(identity.cluster_id.clone());
+                        report.waiting = None;
+                    });
+                    return *identity;
+                }
+                Ok(Established::Waiting(problem)) => wait_for(&self.publishers, problem),
+                Err(panicked) => tracing::error!(%panicked, "reading the identity panicked"),
+            }
+            tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
+        }
+    }
+}
+
+/// Publishes that the identity, or what stands on it, waits for somebody.
+pub(super) fn wait_for(publishers: &Publishers, problem: Problem) {
+    publishers.identity.send_if_modified(|report| {
+        let known = report
+            .waiting
+            .as_ref()
+            .is_some_and(|before| before.code == problem.code && before.cause == problem.cause);
+        if !known {
+            tracing::warn!(%problem, "the node waits");
+            report.waiting = Some(
+                Reason::new(problem.code, Timestamp::now())
+                    .with_cause(problem.cause)
+                    .with_remedy(problem.remedy),
+            );
+        }
+        !known
+    });
+}
+
+fn publish_attempts(publisher: &watch::Sender<super::board::SeedReport>, attempts: &[Attempt]) {
+    publisher.send_modify(|report| {
+        report.seed.attempts = attempts.iter().map(SeedAttempt::from).collect();
+        let since = report
+            .waiting
+            .as_ref()
+            .map_or_else(Timestamp::now, |reason| reason.since);
+        report.waiting = seed_source::waiting_for(attempts, since);
+    });
+}
+
+fn follow_output(service: &str, scale: Scale) -> output::Handle {
+    output::spawn(output::Config {
+        service: service.to_owned(),
+        source: Path::new(log::OUTPUT).join(service),
+        segments: Path::new(DATA).join("log").join(service),
+        boot_number: PathBuf::from("/run/masthead/boot-number"),
+        bounds: output::Bounds::new(scale),
+    })
+}
+
+/// Puts the seed on STATE, where the next boot finds it when no other source has one. The first one
+/// stays: a changed seed is not taken over in passing.
+fn install_seed() {
+    let installed = Path::new(STATE).join("seed.toml");
+    if installed.exists() {
+        return;
+    }
+    let result = std::fs::read(SEED_IN_USE).and_then(|seed| keep_secret(&installed, &seed));
+    if let Err(error) = result {
+        tracing::warn!(%error, "the seed cannot be kept on STATE; every boot needs its source");
+    }
+}
+
+/// Writes a file that only root may read, whole or not at all, even when the power goes.
+fn keep_secret(path: &Path, contents: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let temporary = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::File::open(folder)?.sync_all()
+}

@@ -1,0 +1,253 @@
+//! What QEMU is told about a machine.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{BootPath, MachineOptions, SeedPath, acceleration::Acceleration};
+use crate::{
+    error::{Attempt, Error, Result},
+    plan::NodePlan,
+};
+
+/// Where a machine's sockets and files are, all in its own folder.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    pub(super) fn of(plan: &NodePlan) -> Self {
+        Self {
+            directory: plan.directory.clone(),
+        }
+    }
+
+    pub(super) fn seed(&self) -> PathBuf {
+        self.directory.join("seed.toml")
+    }
+
+    pub(super) fn disk_image(&self) -> PathBuf {
+        self.directory.join("disk.img")
+    }
+
+    pub(super) fn disk_socket(&self) -> PathBuf {
+        self.directory.join("disk.sock")
+    }
+
+    pub(super) fn wire_socket(&self) -> PathBuf {
+        self.directory.join("wire.sock")
+    }
+
+    pub(super) fn control_socket(&self) -> PathBuf {
+        self.directory.join("qmp.sock")
+    }
+
+    /// What QEMU itself says, when it refuses to start.
+    pub(super) fn complaints(&self) -> PathBuf {
+        self.directory.join("qemu.log")
+    }
+
+    fn firmware_variables(&self) -> PathBuf {
+        self.directory.join("ovmf-variables.fd")
+    }
+
+    fn system_partition(&self) -> PathBuf {
+        self.directory.join("esp")
+    }
+
+    fn seed_volume(&self) -> PathBuf {
+        self.directory.join("cidata.img")
+    }
+}
+
+/// The serial number of a machine's disk.
+pub(super) fn disk_serial(plan: &NodePlan) -> String {
+    format!("LAB-{}", plan.name)
+}
+
+/// OVMF as Debian's package `ovmf` has it: code, and a template of the variables.
+const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// The arguments, after writing the files that they name.
+pub(super) fn arguments(
+    plan: &NodePlan,
+    files: &Files,
+    acceleration: Acceleration,
+    options: &MachineOptions,
+) -> Result<Vec<OsString>> {
+    let mut line = Line::default();
+    line.words(&["-name", &plan.name, "-machine", "q35", "-smp", "1"]);
+    line.words(&["-m", &plan.memory_mib.to_string()]);
+    line.words(&acceleration.arguments());
+    line.words(&[
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-vga",
+        "none",
+    ]);
+    line.words(&["-device", "virtio-rng-pci", "-device", "i6300esb"]);
+    line.option(
+        "-chardev",
+        "file,id=console,append=on,path=",
+        &plan.console(),
+    );
+    line.words(&["-serial", "chardev:console"]);
+    line.option(
+        "-qmp",
+        "unix:server=on,wait=off,path=",
+        &files.control_socket(),
+    );
+    line.option(
+        "-netdev",
+        "stream,id=wire,server=off,addr.type=unix,addr.path=",
+        &files.wire_socket(),
+    );
+    line.words(&[
+        "-device",
+        &format!(
+            "virtio-net-pci,netdev=wire,id=card,mac={},romfile=",
+            plan.mac()
+        ),
+    ]);
+    line.option(
+        "-blockdev",
+        "driver=nbd,node-name=disk,discard=unmap,server.type=unix,server.path=",
+        &files.disk_socket(),
+    );
+    line.words(&[
+        "-device",
+        &format!(
+            "virtio-blk-pci,drive=disk,write-cache=on,serial={},bootindex=2",
+            disk_serial(plan)
+        ),
+    ]);
+    let scale = acceleration.timing_scale();
+    line.words(&[
+        "-fw_cfg",
+        &format!("name=opt/masthead/timing-scale,string={scale}"),
+    ]);
+    match options.seed {
+        SeedPath::FirmwareConfiguration => {
+            line.option("-fw_cfg", "name=opt/masthead/seed,file=", &files.seed());
+        }
+        SeedPath::Volume => {
+            make_seed_volume(files)?;
+            line.option(
+                "-blockdev",
+                "driver=file,node-name=cidata,read-only=on,filename=",
+                &files.seed_volume(),
+            );
+            line.words(&["-device", "virtio-blk-pci,drive=cidata,serial=CIDATA"]);
+        }
+    }
+    match options.boot {
+        BootPath::Direct => {
+            let cmdline = plan.image.join("cmdline");
+            let cmdline =
+                fs::read_to_string(&cmdline).attempt(|| format!("read {}", cmdline.display()))?;
+            line.option("-kernel", "", &plan.image.join("vmlinuz"));
+            line.option("-initrd", "", &plan.image.join("initrd"));
+            line.words(&[
+                "-append",
+                format!("{} {}", cmdline.trim(), options.kernel_arguments).trim(),
+            ]);
+        }
+        BootPath::Uefi => {
+            make_system_partition(plan, files)?;
+            line.option(
+                "-drive",
+                &format!("if=pflash,format=raw,readonly=on,file={FIRMWARE_CODE}"),
+                Path::new(""),
+            );
+            line.option(
+                "-drive",
+                "if=pflash,format=raw,file=",
+                &files.firmware_variables(),
+            );
+            line.option(
+                "-drive",
+                "if=none,id=esp,format=raw,readonly=on,file=fat:",
+                &files.system_partition(),
+            );
+            line.words(&["-device", "virtio-blk-pci,drive=esp,serial=ESP,bootindex=1"]);
+        }
+    }
+    Ok(line.0)
+}
+
+/// The folder that QEMU shows as an EFI system partition, with the image as the default loader, and fresh
+/// firmware variables.
+fn make_system_partition(plan: &NodePlan, files: &Files) -> Result<()> {
+    let image = fs::read_dir(&plan.image)
+        .attempt(|| format!("read {}", plan.image.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("masthead-") && path.extension().is_some_and(|end| end == "efi")
+        })
+        .ok_or_else(|| {
+            Error::Refused(format!(
+                "there is no masthead-VERSION.efi in {}: build the image first (make image)",
+                plan.image.display()
+            ))
+        })?;
+    let folder = files.system_partition().join("EFI/BOOT");
+    fs::create_dir_all(&folder).attempt(|| format!("make {}", folder.display()))?;
+    let loader = folder.join("BOOTX64.EFI");
+    fs::copy(&image, &loader).attempt(|| format!("copy {}", image.display()))?;
+    if !files.firmware_variables().exists() {
+        fs::copy(FIRMWARE_VARIABLES, files.firmware_variables())
+            .attempt(|| format!("copy {FIRMWARE_VARIABLES} (package ovmf)"))?;
+    }
+    Ok(())
+}
+
+/// A FAT volume labelled CIDATA with `user-data` and `meta-data` (cloud-init's NoCloud layout).
+fn make_seed_volume(files: &Files) -> Result<()> {
+    let volume = files.seed_volume();
+    let meta_data = volume.with_file_name("meta-data");
+    fs::write(&meta_data, "").attempt(|| format!("write {}", meta_data.display()))?;
+    let _ = fs::remove_file(&volume);
+    crate::tools::run(
+        std::process::Command::new("mkfs.vfat")
+            .args(["-C", "-n", "CIDATA"])
+            .arg(&volume)
+            .arg("2048"),
+    )?;
+    for (file, name) in [(files.seed(), "::user-data"), (meta_data, "::meta-data")] {
+        crate::tools::run(
+            std::process::Command::new("mcopy")
+                .arg("-i")
+                .arg(&volume)
+                .arg(file)
+                .arg(name),
+        )?;
+    }
+    Ok(())
+}
+
+/// A command line that grows.
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn words(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+
+    /// An option whose value ends in a path.
+    fn option(&mut self, option: &str, value: &str, path: &Path) {
+        self.0.push(option.into());
+        let mut value = OsString::from(value);
+        // A comma ends a value of QEMU's; doubled it is one.
+        value.push(path.to_string_lossy().replace(',', ",,"));
+        self.0.push(value);
+    }
+}

@@ -1,0 +1,356 @@
+//! The lab's side of a virtual machine: a QEMU process while it is powered, and a thread that waits for it.
+
+use std::{
+    fs::{self, File},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::SystemTime,
+};
+
+use nix::{
+    sys::signal::{Signal as UnixSignal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+
+use super::{
+    MachineOptions,
+    acceleration::Acceleration,
+    child,
+    command_line::{Files, arguments},
+    qmp::Control,
+};
+use crate::{
+    block::{Cut, DiskServer, Fault, VolatileDisk},
+    error::{Attempt, Error, Result},
+    plan::{DiskRole, NodePlan},
+    provider::{
+        DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, ProviderKind, Signal,
+    },
+    switch::{PortNumber, PortServer, Switch},
+};
+
+/// A machine of [`super::VmProvider`].
+pub(super) struct Machine {
+    shared: Arc<Shared>,
+    _port: PortServer,
+}
+
+struct Shared {
+    plan: NodePlan,
+    files: Files,
+    acceleration: Acceleration,
+    options: MachineOptions,
+    disk: DiskServer,
+    switch: Switch,
+    port: PortNumber,
+    state: Mutex<State>,
+    /// Notified when QEMU has ended.
+    off: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    link_down: bool,
+    condition: Option<DiskCondition>,
+    history: Vec<PowerEvent>,
+    /// What ended the power, as far as QEMU has said.
+    ending: Option<PowerChange>,
+}
+
+/// A powered machine.
+struct Running {
+    pid: i32,
+    control: Arc<Control>,
+}
+
+/// The parts of a disk that carry no file system of a role: BIOS boot, ESP, META, tables.
+const OTHER_PARTITIONS_MIB: u32 = 1024 + 16;
+
+impl Machine {
+    pub(super) fn new(
+        plan: NodePlan,
+        seed: &str,
+        switch: &Switch,
+        acceleration: Acceleration,
+        options: MachineOptions,
+    ) -> Result<Self> {
+        let files = Files::of(&plan);
+        fs::write(files.seed(), seed).attempt(|| format!("write {}", files.seed().display()))?;
+        let size_mib: u32 = plan.disks.iter().map(|(_, size)| size).sum();
+        let bytes = u64::from(size_mib + OTHER_PARTITIONS_MIB) << 20;
+        let image = files.disk_image();
+        let disk =
+            VolatileDisk::open(&image, bytes).attempt(|| format!("open {}", image.display()))?;
+        let socket = files.disk_socket();
+        let disk =
+            DiskServer::start(&socket, disk).attempt(|| format!("serve {}", socket.display()))?;
+        let port = switch.add_port();
+        let socket = files.wire_socket();
+        let server = switch
+            .serve(port, &socket)
+            .attempt(|| format!("serve {}", socket.display()))?;
+        let shared = Arc::new(Shared {
+            plan,
+            files,
+            acceleration,
+            options,
+            disk,
+            switch: switch.clone(),
+            port,
+            state: Mutex::default(),
+            off: Condvar::new(),
+        });
+        Ok(Self {
+            shared,
+            _port: server,
+        })
+    }
+}
+
+impl Node for Machine {
+    fn plan(&self) -> &NodePlan {
+        &self.shared.plan
+    }
+
+    fn power_on(&self) -> Result<()> {
+        let mut state = self.shared.state();
+        if state.running.is_some() {
+            return Err(self.shared.wrong_power("on already", "cut its power first"));
+        }
+        state.ending = None;
+        if state.condition != Some(DiskCondition::Removed) {
+            self.shared.disk.set_fault(Fault::None);
+            state.condition = None;
+        }
+        let control = self.shared.start(&mut state)?;
+        state.record(PowerChange::PoweredOn);
+        let link_down = state.link_down;
+        // QEMU's events wait for the state: no command may be given while it is held.
+        drop(state);
+        if link_down {
+            set_carrier(&control, false)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn cut_power(&self) -> Result<()> {
+        let mut state = self.shared.state();
+        let Some(running) = &state.running else {
+            return Ok(());
+        };
+        let pid = Pid::from_raw(running.pid);
+        state.ending = Some(PowerChange::Cut);
+        // A QEMU that is ending at this moment needs no signal.
+        let _ = kill(pid, UnixSignal::SIGKILL);
+        // One whose disk does not answer waits for it even when killed.
+        self.shared.disk.set_stalled(false);
+        while state.running.is_some() {
+            state = self
+                .shared
+                .off
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    fn power(&self) -> Power {
+        if self.shared.state().running.is_some() {
+            Power::On
+        } else {
+            Power::Off
+        }
+    }
+
+    fn history(&self) -> Vec<PowerEvent> {
+        self.shared.state().history.clone()
+    }
+
+    fn set_link(&self, link: Link) -> Result<()> {
+        let up = link == Link::Up;
+        let mut state = self.shared.state();
+        state.link_down = !up;
+        self.shared.switch.set_link(self.shared.port, up);
+        let control = state
+            .running
+            .as_ref()
+            .map(|running| Arc::clone(&running.control));
+        drop(state);
+        match control {
+            Some(control) => set_carrier(&control, up),
+            None => Ok(()),
+        }
+    }
+
+    fn signal(&self, _service: &str, _signal: Signal) -> Result<Vec<i32>> {
+        Err(unsupported("signal a process"))
+    }
+
+    fn processes(&self, _service: &str) -> Result<Vec<i32>> {
+        Err(unsupported("list its processes"))
+    }
+
+    fn set_disk(&self, _role: DiskRole, condition: DiskCondition) -> Result<Effective> {
+        let mut state = self.shared.state();
+        let before = state.condition.replace(condition);
+        let disk = &self.shared.disk;
+        disk.set_stalled(condition == DiskCondition::Stalled);
+        disk.set_fault(match condition {
+            DiskCondition::Healthy | DiskCondition::Stalled => Fault::None,
+            DiskCondition::ReadOnly => Fault::ReadOnly,
+            DiskCondition::Removed => Fault::Gone,
+        });
+        let given_up = matches!(
+            before,
+            Some(DiskCondition::ReadOnly | DiskCondition::Removed)
+        );
+        Ok(if given_up && condition == DiskCondition::Healthy {
+            Effective::NextPowerOn
+        } else {
+            Effective::Now
+        })
+    }
+
+    fn init_process(&self) -> Result<i32> {
+        Err(unsupported("show its PID 1"))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // A machine that cannot be switched off dies with this process.
+        let _ = self.cut_power();
+    }
+}
+
+fn unsupported(operation: &'static str) -> Error {
+    Error::Unsupported {
+        kind: ProviderKind::Vm,
+        operation,
+        reason: "its processes are inside a machine, where the image has no hook for the lab; use the \
+                 namespace provider for faults of processes",
+    }
+}
+
+fn set_carrier(control: &Control, up: bool) -> Result<()> {
+    control
+        .execute("set_link", &json!({ "name": "card", "up": up }))
+        .map(drop)
+        .attempt(|| "switch the network card's carrier")
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrong_power(&self, state: &str, remedy: &'static str) -> Error {
+        Error::WrongPower {
+            node: self.plan.name.clone(),
+            state: state.to_owned(),
+            remedy,
+        }
+    }
+
+    /// Starts QEMU on a thread that lives as long as it does, and waits until it can be controlled.
+    fn start(self: &Arc<Self>, state: &mut State) -> Result<Arc<Control>> {
+        let arguments = arguments(&self.plan, &self.files, self.acceleration, &self.options)?;
+        let complaints = self.files.complaints();
+        let log =
+            File::create(&complaints).attempt(|| format!("write {}", complaints.display()))?;
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let (sender, started) = mpsc::channel();
+        let shared = Arc::clone(self);
+        thread::Builder::new()
+            .name(format!("vm-{}", self.plan.name))
+            .spawn(move || match child::spawn(&mut command) {
+                Ok(qemu) => {
+                    let _ = sender.send(Ok(i32::try_from(qemu.id()).unwrap_or_default()));
+                    shared.wait_for(qemu);
+                }
+                Err(error) => drop(sender.send(Err(error))),
+            })
+            .attempt(|| "start a thread for QEMU")?;
+        let pid = started
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::BrokenPipe.into()))
+            .attempt(|| "start qemu-system-x86_64 (make setup installs it)")?;
+        let listening = Arc::clone(self);
+        let control = Control::connect(
+            &self.files.control_socket(),
+            || runs(pid),
+            move |event, data| listening.happened(event, data),
+        );
+        let Ok(control) = control.map(Arc::new) else {
+            let _ = kill(Pid::from_raw(pid), UnixSignal::SIGKILL);
+            return Err(Error::Program {
+                program: "qemu-system-x86_64".to_owned(),
+                status: "ended before it could be controlled".to_owned(),
+                output: fs::read_to_string(&complaints).unwrap_or_default(),
+            });
+        };
+        state.running = Some(Running {
+            pid,
+            control: Arc::clone(&control),
+        });
+        Ok(control)
+    }
+
+    /// Takes note of what QEMU says (qapi/run-state.json). Called from the control socket's thread.
+    fn happened(&self, event: &str, data: &Value) {
+        let guest = data
+            .get("guest")
+            .and_then(Value::as_bool)
+            .unwrap_or_default();
+        match event {
+            "RESET" if guest => self.state().record(PowerChange::Rebooted),
+            "SHUTDOWN" if guest => {
+                let mut state = self.state();
+                state.ending.get_or_insert(PowerChange::PoweredOff);
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits until QEMU ends, and lets the disk do what the end of power means for it.
+    fn wait_for(&self, mut qemu: Child) {
+        let how = match qemu.wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let mut state = self.state();
+        let change = state.ending.take().unwrap_or(PowerChange::Crashed { how });
+        // An orderly end gives the disk time to write its cache; the others do not. The image file is the
+        // lab's own: what cannot be written there shows as a lost write.
+        let _ = match change {
+            PowerChange::PoweredOff => self.disk.settle(),
+            _ => self.disk.cut(Cut::Drop).map(drop),
+        };
+        state.record(change);
+        state.running = None;
+        self.off.notify_all();
+    }
+}
+
+impl State {
+    fn record(&mut self, change: PowerChange) {
+        self.history.push(PowerEvent {
+            at: SystemTime::now(),
+            change,
+        });
+    }
+}
+
+/// Whether the process is there.
+fn runs(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None).is_ok()
+}

@@ -1,0 +1,128 @@
+//! Nodes as virtual machines in QEMU: the real kernel, firmware, boot chain and disks.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`acceleration`] | whether KVM works here, and how slow emulation is |
+//! | `machine` | the lab's side of a machine: [`crate::provider::Node`] |
+//! | `command_line` | what QEMU is told |
+//! | `qmp` | QEMU's control socket |
+//! | `child` | a QEMU that dies with the lab |
+//!
+//! Disks are served by [`crate::block`], with a write cache that a power cut loses; the wire is
+//! [`crate::switch`]. Nothing of this needs root.
+
+pub mod acceleration;
+mod child;
+mod command_line;
+mod machine;
+mod qmp;
+
+use std::{fs, net::SocketAddrV4, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Attempt, Error, Result},
+    plan::{GATEWAY, NodePlan, PREFIX},
+    provider::{Forward, Node, Provider, ProviderKind},
+    switch::{Switch, forward::Gateway},
+};
+use acceleration::Acceleration;
+use machine::Machine;
+
+/// How a machine gets at its kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootPath {
+    /// QEMU loads kernel and initrd by itself.
+    #[default]
+    Direct,
+    /// OVMF starts the unified kernel image from an EFI system partition.
+    Uefi,
+}
+
+/// How a machine gets its seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeedPath {
+    /// QEMU's fw_cfg, `opt/masthead/seed`.
+    #[default]
+    FirmwareConfiguration,
+    /// A volume labelled `CIDATA` with `user-data`, as cloud-init's NoCloud has it.
+    Volume,
+}
+
+/// What differs between the machines of different tests.
+#[derive(Clone, Debug, Default)]
+pub struct MachineOptions {
+    /// How it boots.
+    pub boot: BootPath,
+    /// Where its seed is.
+    pub seed: SeedPath,
+    /// Words appended to the kernel's command line, on a direct boot.
+    pub kernel_arguments: String,
+}
+
+/// Runs the nodes of one cluster in QEMU.
+pub struct VmProvider {
+    acceleration: Acceleration,
+    options: MachineOptions,
+    switch: Switch,
+    gateway: Gateway,
+}
+
+impl VmProvider {
+    /// Prepares the wire of a cluster. Probes once a process how fast machines are here.
+    pub fn new(image: &std::path::Path, options: MachineOptions) -> Result<Self> {
+        let acceleration = acceleration::probe(&image.join("vmlinuz"))?;
+        let switch = Switch::default();
+        let gateway =
+            Gateway::start(&switch, GATEWAY, PREFIX).attempt(|| "start the wire's gateway")?;
+        Ok(Self {
+            acceleration,
+            options,
+            switch,
+            gateway,
+        })
+    }
+}
+
+impl Provider for VmProvider {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Vm
+    }
+
+    fn timing_scale(&self) -> f64 {
+        self.acceleration.timing_scale()
+    }
+
+    fn add_node(&self, plan: &NodePlan, seed: &str) -> Result<Arc<dyn Node>> {
+        for file in ["vmlinuz", "initrd", "cmdline"] {
+            let file = plan.image.join(file);
+            if !file.exists() {
+                return Err(Error::Refused(format!(
+                    "there is no {}: build the image first (make image)",
+                    file.display()
+                )));
+            }
+        }
+        fs::create_dir_all(&plan.directory)
+            .attempt(|| format!("make {}", plan.directory.display()))?;
+        let machine = Machine::new(
+            plan.clone(),
+            seed,
+            &self.switch,
+            self.acceleration,
+            self.options.clone(),
+        )?;
+        Ok(Arc::new(machine))
+    }
+
+    fn forward(&self, to: SocketAddrV4) -> Result<Forward> {
+        let (local, guard) = self
+            .gateway
+            .forward(to)
+            .attempt(|| format!("forward a loopback port to {to}"))?;
+        Ok(Forward::new(local, guard))
+    }
+}
