@@ -23,8 +23,8 @@ pub struct MountError {
     source: io::Error,
 }
 
-/// Mounts the whole table, in order. What is there already, with the same type, is left alone: the
-/// initramfs has mounted it by this same table, or the lab has.
+/// Mounts the whole table, in order. What is there already, and as tight, is left alone: the initramfs
+/// has mounted it by this same table.
 pub(super) fn mount_all(table: &Mounts, kind: NodeKind) -> Result<(), MountError> {
     for line in table.on(kind.is_machine()) {
         match mount_one(line, Path::new("/")) {
@@ -46,7 +46,10 @@ pub(super) fn mount_one(line: &Mount, root: &Path) -> Result<(), MountError> {
         kind: line.kind.clone(),
         source,
     };
-    if is_mounted(&target, &line.kind, &line.source) {
+    // Before proc is mounted, nothing is.
+    let found = mounted().unwrap_or_default();
+    let topmost = found.iter().rfind(|found| found.target == target);
+    if topmost.is_some_and(|found| found.satisfies(line)) {
         return Ok(());
     }
     match fs::create_dir_all(&target) {
@@ -89,21 +92,23 @@ pub(super) struct Mounted {
     pub(super) source: String,
     pub(super) target: PathBuf,
     pub(super) kind: String,
+    options: String,
+}
+
+impl Mounted {
+    /// Whether this is what the line asks for. Of most types there is but one, whatever name it was
+    /// given; a tmpfs is told by its name.
+    fn satisfies(&self, line: &Mount) -> bool {
+        let has = |flag: &MountFlag| self.options.split(',').any(|option| option == flag.name());
+        self.kind == line.kind
+            && (self.kind != "tmpfs" || self.source == line.source)
+            && line.flags.iter().all(has)
+    }
 }
 
 /// Everything that is mounted, in the order of mounting.
 pub(super) fn mounted() -> io::Result<Vec<Mounted>> {
     Ok(parse_mounts(&fs::read_to_string("/proc/self/mounts")?))
-}
-
-/// Whether the topmost mount on `target` is this one already. Of most types there is but one, whatever
-/// name it was given; a tmpfs is told by its name. Before proc is mounted nothing is.
-fn is_mounted(target: &Path, kind: &str, source: &str) -> bool {
-    let mounts = mounted().unwrap_or_default();
-    mounts
-        .iter()
-        .rfind(|mount| mount.target == target)
-        .is_some_and(|mount| mount.kind == kind && (kind != "tmpfs" || mount.source == source))
 }
 
 fn parse_mounts(text: &str) -> Vec<Mounted> {
@@ -113,6 +118,7 @@ fn parse_mounts(text: &str) -> Vec<Mounted> {
             source: fields.next()?.to_owned(),
             target: PathBuf::from(OsString::from_vec(unescape(fields.next()?))),
             kind: fields.next()?.to_owned(),
+            options: fields.next()?.to_owned(),
         })
     };
     text.lines().filter_map(line).collect()
@@ -149,16 +155,30 @@ mod tests {
             source: "/dev/vda3".into(),
             target: "/state".into(),
             kind: "ext4".into(),
+            options: "rw,nosuid".into(),
         };
         assert_eq!(mounts[0], expected);
         assert_eq!(mounts[1].target, Path::new("/a b\\c"));
     }
 
     #[test]
-    fn knows_what_is_mounted_here() {
-        assert!(is_mounted(Path::new("/proc"), "proc", "none"));
-        assert!(!is_mounted(Path::new("/proc"), "sysfs", "proc"));
-        assert!(!is_mounted(Path::new("/proc/self"), "proc", "proc"));
+    fn only_what_is_mounted_as_tightly_satisfies_a_line() {
+        let table = Mounts::embedded().expect("a table");
+        let line = |target| {
+            table
+                .mounts
+                .iter()
+                .find(|line| line.target == target)
+                .expect("a line")
+        };
+        let found = |text| parse_mounts(text).remove(0);
+        let proc = found("none /proc proc rw,nosuid,nodev,noexec,relatime 0 0");
+        assert!(proc.satisfies(line("/proc")));
+        assert!(!proc.satisfies(line("/sys")));
+        assert!(!found("proc /proc proc rw,nosuid,relatime 0 0").satisfies(line("/proc")));
+        let run = "tmpfs /run tmpfs rw,nosuid,nodev,noexec,relatime,size=64m 0 0";
+        assert!(!found(run).satisfies(line("/run")), "somebody else's");
+        assert!(found(&run.replacen("tmpfs", "run", 1)).satisfies(line("/run")));
     }
 
     #[test]

@@ -202,9 +202,9 @@ impl Drop for Node {
         let _ = fs::write(self.control_group.join("cgroup.kill"), "1");
         let _ = self.launcher.wait();
         let deadline = Instant::now() + PATIENCE;
-        for group in ["init", "supervisor", "services", "."] {
-            let group = self.control_group.join(group);
-            while group.exists() && fs::remove_dir(&group).is_err() && Instant::now() < deadline {
+        let children = ["init", "supervisor", "services"].map(|name| self.control_group.join(name));
+        for group in children.iter().chain([&self.control_group]) {
+            while group.exists() && fs::remove_dir(group).is_err() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -220,7 +220,10 @@ fn stand_in() -> PathBuf {
         .and_then(Path::parent)
         .expect("cargo's directories");
     let program = profile.join("examples/stand_in");
-    assert!(program.exists(), "build it first: cargo build -p masthead-init --example stand_in");
+    assert!(
+        program.exists(),
+        "build it first: cargo build -p masthead-init --example stand_in"
+    );
     program
 }
 
