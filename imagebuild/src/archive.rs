@@ -64,7 +64,10 @@ impl Archive {
         }
         files::write_atomically(&folder.join("status"), b"")?;
         let mirrors = Self::found(mirrors)?;
-        files::write_atomically(&folder.join("sources.list"), sources(suite, &mirrors).as_bytes())?;
+        files::write_atomically(
+            &folder.join("sources.list"),
+            sources(suite, &mirrors).as_bytes(),
+        )?;
         let how_to_connect = process::output(Command::new("apt-config").args(["dump", "Acquire"]))?;
         files::write_atomically(
             &folder.join("apt.conf"),
@@ -171,7 +174,8 @@ impl Archive {
 }
 
 fn sources(suite: &str, mirrors: &Mirrors) -> String {
-    let line = |address: &str, suite: &str| format!("deb [signed-by={KEYRING}] {address} {suite} main\n");
+    let line =
+        |address: &str, suite: &str| format!("deb [signed-by={KEYRING}] {address} {suite} main\n");
     let mut text = String::new();
     if let Some(address) = &mirrors.main {
         text += &line(address, suite);
@@ -225,7 +229,9 @@ fn paragraphs(text: &str) -> Result<Vec<Available>> {
             Ok(Available {
                 name: needed("Package")?.to_owned(),
                 version: needed("Version")?.to_owned(),
-                size: needed("Size")?.parse().context("reading a package's size")?,
+                size: needed("Size")?
+                    .parse()
+                    .context("reading a package's size")?,
                 sha256: needed("SHA256")?.parse()?,
                 depends: field("Depends").unwrap_or_default().to_owned(),
             })

@@ -148,7 +148,10 @@ fn prune(home: &Path, newest: &Path) {
     let mut records: Vec<_> = entries
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .filter(|path| path != newest)
         .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
         .collect();
@@ -203,7 +206,11 @@ mod tests {
         let first = fixture.build("one");
         assert_eq!(fixture.build("one").digest, first.digest);
         assert_eq!(fixture.runs.get(), 1);
-        assert_eq!(fixture.build("other").digest, first.digest, "the same result");
+        assert_eq!(
+            fixture.build("other").digest,
+            first.digest,
+            "the same result"
+        );
         assert_eq!(fixture.runs.get(), 2);
     }
 
@@ -259,7 +266,10 @@ mod tests {
             assert!(other.try_lock().is_err());
             assert!(!second.is_finished());
             drop(first);
-            second.join().expect("no panic").expect("opening after the first");
+            second
+                .join()
+                .expect("no panic")
+                .expect("opening after the first");
         });
     }
 }

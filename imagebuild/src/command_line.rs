@@ -13,7 +13,7 @@ use crate::archive::{Archive, Mirrors};
 use crate::cache::Cache;
 use crate::inspect;
 use crate::lock::Lock;
-use crate::manifest::{Components, Manifest};
+use crate::manifest::{Components, Fetch, Manifest};
 use crate::progress::Progress;
 use crate::steps::{self, Build, packages};
 use crate::tools::{self, Extra};
@@ -139,31 +139,33 @@ impl CommandLine {
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => match error.downcast_ref::<Report>() {
-                Some(report) => {
+            Err(error) => {
+                if let Some(report) = error.downcast_ref::<Report>() {
                     eprint!("{report}");
-                    ExitCode::from(64)
+                    return ExitCode::from(64);
                 }
-                None => {
-                    eprintln!("imagebuild: {error:#}");
-                    ExitCode::FAILURE
-                }
-            },
+                eprintln!("imagebuild: {error:#}");
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
 fn build(arguments: &BuildArguments) -> Result<()> {
     let manifest = Manifest::load(&arguments.sources.manifest)?;
+    let archives = |fetch: &[Fetch]| fetch.iter().any(|one| one.member.is_some());
     tools::require(match &manifest.components {
         Components::Build { .. } => Extra::Go,
-        Components::Directory { .. } => Extra::Nothing,
-        Components::Urls { fetch, .. } if fetch.iter().any(|one| one.member.is_some()) => Extra::Tar,
-        Components::Urls { .. } => Extra::Nothing,
+        Components::Urls { fetch, .. } if archives(fetch) => Extra::Tar,
+        Components::Urls { .. } | Components::Directory { .. } => Extra::Nothing,
     })?;
     let path = arguments.sources.lock();
-    let lock = Lock::load(&path)?
-        .with_context(|| format!("{} is missing: `imagebuild lock --update` writes it", path.display()))?;
+    let lock = Lock::load(&path)?.with_context(|| {
+        format!(
+            "{} is missing: `imagebuild lock --update` writes it",
+            path.display()
+        )
+    })?;
     let mismatches = packages::mismatches(&manifest, &lock);
     ensure!(
         mismatches.is_empty(),
@@ -231,7 +233,10 @@ fn lock(arguments: &LockArguments) -> Result<()> {
         return Ok(());
     }
     if arguments.what.check {
-        bail!("{} is behind the archive: `imagebuild lock --update`", path.display());
+        bail!(
+            "{} is behind the archive: `imagebuild lock --update`",
+            path.display()
+        );
     }
     new.store(&path)?;
     println!("wrote {}", path.display());

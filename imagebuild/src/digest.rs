@@ -18,17 +18,22 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::formats::{hex, uuid};
+
 /// A SHA-256, printed and stored as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// The text is not 64 hexadecimal digits.
+/// A text is no SHA-256.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a SHA-256 has 64 hexadecimal digits, this has {length} characters or other ones: {text:?}")]
-pub struct NotADigest {
-    text: String,
-    length: usize,
+pub enum NotADigest {
+    /// It is too short or too long.
+    #[error("a SHA-256 has 64 hexadecimal digits, and this has {0} characters")]
+    Length(usize),
+    /// It is as long as one, but not hexadecimal.
+    #[error("a SHA-256 has only the digits 0 to 9 and a to f")]
+    Digits,
 }
 
 impl Digest {
@@ -58,24 +63,8 @@ impl Digest {
         bytes.copy_from_slice(&self.0[..16]);
         bytes[6] = bytes[6] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        let hex = hex(&bytes);
-        format!(
-            "{}-{}-{}-{}-{}",
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..]
-        )
+        uuid(bytes)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl fmt::Display for Digest {
@@ -108,17 +97,17 @@ impl std::str::FromStr for Digest {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let wrong = || NotADigest {
-            text: text.to_owned(),
-            length: text.chars().count(),
-        };
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(wrong());
+        let length = text.chars().count();
+        if length != 64 {
+            return Err(NotADigest::Length(length));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NotADigest::Digits);
         }
         let mut bytes = [0; 32];
         for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte =
-                u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).map_err(|_| wrong())?;
+            let digits = &text[index * 2..index * 2 + 2];
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotADigest::Digits)?;
         }
         Ok(Self(bytes))
     }
@@ -267,9 +256,10 @@ impl Memory {
         let mut inputs = Inputs::default();
         for entry in crate::files::walk(root)? {
             // Joining an empty path would add a slash, which a file does not bear.
-            let path = match entry.as_os_str().is_empty() {
-                true => root.to_owned(),
-                false => root.join(&entry),
+            let path = if entry.as_os_str().is_empty() {
+                root.to_owned()
+            } else {
+                root.join(&entry)
             };
             let metadata = fs::symlink_metadata(&path)
                 .with_context(|| format!("looking at {}", path.display()))?;
@@ -285,7 +275,10 @@ impl Memory {
                 let mode = metadata.mode() & 0o7777;
                 inputs.text(&name, &format!("file {mode:o} {}", self.file(&path)?))
             } else {
-                bail!("{}: neither a file, nor a folder, nor a link", path.display());
+                bail!(
+                    "{}: neither a file, nor a folder, nor a link",
+                    path.display()
+                );
             };
         }
         Ok(inputs.key())
@@ -304,8 +297,8 @@ mod tests {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        assert!("e3b0".parse::<Digest>().is_err());
-        assert!("é".repeat(32).parse::<Digest>().is_err());
+        assert_eq!("e3b0".parse::<Digest>(), Err(NotADigest::Length(4)));
+        assert_eq!("é".repeat(64).parse::<Digest>(), Err(NotADigest::Digits));
     }
 
     #[test]

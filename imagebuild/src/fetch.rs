@@ -33,8 +33,7 @@ impl Fetcher {
             source: response.body_mut().with_config().limit(u64::MAX).reader(),
             copy: file,
         };
-        let digest =
-            Digest::of_reader(&mut body).with_context(|| format!("fetching {url}"))?;
+        let digest = Digest::of_reader(&mut body).with_context(|| format!("fetching {url}"))?;
         ensure!(
             digest == expected,
             "{url} has SHA-256 {digest}, the manifest has {expected}: it is not used"
@@ -79,7 +78,10 @@ mod tests {
             while reader.read_line(&mut line).expect("a request") > 2 {
                 line.clear();
             }
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             let mut stream = reader.into_inner();
             stream.write_all(head.as_bytes()).expect("writing");
             stream.write_all(body).expect("writing");

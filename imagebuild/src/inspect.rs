@@ -81,7 +81,9 @@ pub fn inspect(program: &[u8]) -> Result<Inspection, pe::Error> {
         })
     };
     let lines = |name: &str| -> Vec<String> {
-        text(name).map_or_else(Vec::new, |text| text.lines().map(ToOwned::to_owned).collect())
+        text(name).map_or_else(Vec::new, |text| {
+            text.lines().map(ToOwned::to_owned).collect()
+        })
     };
     let initrd = content(".initrd")
         .and_then(|bytes| cpio::read(bytes).ok())
@@ -147,7 +149,13 @@ impl fmt::Display for Inspection {
             writeln!(formatter, "\ninitramfs")?;
         }
         for entry in &self.initrd {
-            let Entry { name, kind, mode, size, .. } = entry;
+            let Entry {
+                name,
+                kind,
+                mode,
+                size,
+                ..
+            } = entry;
             writeln!(formatter, "  {kind} {mode} {size:>10}  {name}")?;
             if let Some(erofs) = &entry.erofs {
                 writeln!(

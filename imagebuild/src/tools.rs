@@ -17,10 +17,22 @@ enum Source {
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { program: "apt-get", source: Source::Debian("apt") },
-    Tool { program: "apt-cache", source: Source::Debian("apt") },
-    Tool { program: "dpkg-deb", source: Source::Debian("dpkg") },
-    Tool { program: "mkfs.erofs", source: Source::Debian("erofs-utils") },
+    Tool {
+        program: "apt-get",
+        source: Source::Debian("apt"),
+    },
+    Tool {
+        program: "apt-cache",
+        source: Source::Debian("apt"),
+    },
+    Tool {
+        program: "dpkg-deb",
+        source: Source::Debian("dpkg"),
+    },
+    Tool {
+        program: "mkfs.erofs",
+        source: Source::Debian("erofs-utils"),
+    },
     Tool {
         program: "cargo",
         source: Source::Advice("Rust 1.90 or newer, best by rustup"),
@@ -34,7 +46,10 @@ const GO: Tool = Tool {
 };
 
 /// Only for components that come in archives.
-const TAR: Tool = Tool { program: "tar", source: Source::Debian("tar") };
+const TAR: Tool = Tool {
+    program: "tar",
+    source: Source::Debian("tar"),
+};
 
 /// What a build needs beside the tools that every build needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,7 +101,11 @@ fn complaint(extra: Extra, there: impl Fn(&str) -> bool) -> Option<String> {
         .collect();
     packages.dedup();
     if !packages.is_empty() {
-        let _ = write!(text, "\n  install with: apt-get install {}", packages.join(" "));
+        let _ = write!(
+            text,
+            "\n  install with: apt-get install {}",
+            packages.join(" ")
+        );
     }
     for tool in missing {
         if let Source::Advice(advice) = tool.source {

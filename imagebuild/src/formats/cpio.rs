@@ -58,7 +58,13 @@ impl<W: Write> Writer<W> {
     }
 
     /// Adds an entry; `name` has no leading slash and comes after its folder.
-    pub fn add(&mut self, name: &str, kind: Kind, permissions: u32, content: &[u8]) -> io::Result<()> {
+    pub fn add(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        permissions: u32,
+        content: &[u8],
+    ) -> io::Result<()> {
         let length = u32::try_from(content.len()).map_err(|_| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -79,14 +85,33 @@ impl<W: Write> Writer<W> {
         Ok(self.output)
     }
 
-    fn entry(&mut self, name: &str, kind: Kind, mode: u32, inode: u32, length: u32) -> io::Result<()> {
+    fn entry(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        mode: u32,
+        inode: u32,
+        length: u32,
+    ) -> io::Result<()> {
         let (major, minor) = match kind {
             Kind::CharacterDevice(major, minor) => (major, minor),
             _ => (0, 0),
         };
         let name_length = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
         let fields = [
-            inode, mode, 0, 0, 1, self.time, length, 0, 0, major, minor, name_length, 0,
+            inode,
+            mode,
+            0,
+            0,
+            1,
+            self.time,
+            length,
+            0,
+            0,
+            major,
+            minor,
+            name_length,
+            0,
         ];
         self.put(MAGIC)?;
         for field in fields {
@@ -203,12 +228,18 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), 1_700_000_000);
-        writer.add("dev", Kind::Folder, 0o755, b"").expect("writing");
+        writer
+            .add("dev", Kind::Folder, 0o755, b"")
+            .expect("writing");
         writer
             .add("dev/console", Kind::CharacterDevice(5, 1), 0o600, b"")
             .expect("writing");
-        writer.add("init", Kind::File, 0o755, b"12345").expect("writing");
-        writer.add("link", Kind::Link, 0o777, b"init").expect("writing");
+        writer
+            .add("init", Kind::File, 0o755, b"12345")
+            .expect("writing");
+        writer
+            .add("link", Kind::Link, 0o777, b"init")
+            .expect("writing");
         writer.finish().expect("finishing")
     }
 

@@ -28,9 +28,32 @@ pub fn needs(bytes: &[u8]) -> Result<Needs, object::read::Error> {
         for entry in dynamic {
             if entry.tag32(endian) == Some(elf::DT_NEEDED) {
                 let name = entry.string(endian, strings)?;
-                needs.libraries.push(String::from_utf8_lossy(name).into_owned());
+                needs
+                    .libraries
+                    .push(String::from_utf8_lossy(name).into_owned());
             }
         }
     }
     Ok(needs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Test programs are static, as every program of this workspace.
+    #[test]
+    fn a_static_program_needs_nothing() {
+        let program = std::env::current_exe().expect("a path");
+        let bytes = std::fs::read(program).expect("reading");
+        assert_eq!(needs(&bytes).expect("an ELF file"), Needs::default());
+    }
+
+    #[test]
+    fn a_dynamic_program_needs_its_loader_and_libraries() {
+        let bytes = std::fs::read("/bin/sh").expect("reading");
+        let needs = needs(&bytes).expect("an ELF file");
+        assert!(needs.interpreter.is_some_and(|path| path.contains("ld-")));
+        assert!(needs.libraries.iter().any(|name| name.starts_with("libc.")));
+    }
 }

@@ -26,20 +26,12 @@ pub fn superblock(image: &[u8]) -> Option<Superblock> {
     if four(0)? != MAGIC {
         return None;
     }
-    let uuid: String = block[48..64].iter().map(|byte| format!("{byte:02x}")).collect();
     Some(Superblock {
         block_size: 1_u64.checked_shl(u32::from(block[12]))?,
         blocks: four(36)?,
         inodes: eight(16)?,
         build_time: eight(24)?,
-        uuid: format!(
-            "{}-{}-{}-{}-{}",
-            &uuid[..8],
-            &uuid[8..12],
-            &uuid[12..16],
-            &uuid[16..20],
-            &uuid[20..]
-        ),
+        uuid: super::uuid(block.get(48..64)?.try_into().ok()?),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What a kernel module says about itself, and the indexes that are made of it.
 //!
 //! Each module has an ELF section `.modinfo` of `key=value` texts, each ended by a zero byte
-//! (include/linux/moduleinfo... `MODULE_INFO` in the kernel). `depmod` makes `modules.dep`,
+//! (`MODULE_INFO` of include/linux/module.h in the kernel). `depmod` makes `modules.dep`,
 //! `modules.alias` and `modules.softdep` of them; so does this module, for a set of modules that
 //! depmod could only see after it was copied, and without the need for kmod on the build machine.
 
@@ -54,9 +54,12 @@ fn parse(section: &[u8]) -> ModuleInfo {
             continue;
         };
         match key {
-            "depends" => info
-                .depends
-                .extend(value.split(',').filter(|name| !name.is_empty()).map(canonical)),
+            "depends" => info.depends.extend(
+                value
+                    .split(',')
+                    .filter(|name| !name.is_empty())
+                    .map(canonical),
+            ),
             "alias" => info.aliases.push(value.to_owned()),
             "license" => value.clone_into(&mut info.license),
             "softdep" => {
@@ -103,7 +106,10 @@ mod tests {
 
     #[test]
     fn names_come_from_files() {
-        assert_eq!(name_of_file("kernel/a/virtio-rng.ko.xz").as_deref(), Some("virtio_rng"));
+        assert_eq!(
+            name_of_file("kernel/a/virtio-rng.ko.xz").as_deref(),
+            Some("virtio_rng")
+        );
         assert_eq!(name_of_file("loop.ko").as_deref(), Some("loop"));
         assert_eq!(name_of_file("kernel/modules.order"), None);
         assert_eq!(name_of_file("kernel/readme.koi"), None);

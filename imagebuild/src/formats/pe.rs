@@ -102,7 +102,9 @@ pub fn with_sections(program: &[u8], added: &[NewSection<'_>]) -> Result<Vec<u8>
     let mut image = program.to_vec();
     let mut address = existing
         .iter()
-        .map(|header| header.virtual_address.get(LE) as usize + header.virtual_size.get(LE) as usize)
+        .map(|header| {
+            header.virtual_address.get(LE) as usize + header.virtual_size.get(LE) as usize
+        })
         .max()
         .unwrap_or(0)
         .next_multiple_of(section_alignment);
@@ -146,4 +148,118 @@ pub fn with_sections(program: &[u8], added: &[NewSection<'_>]) -> Result<Vec<u8>
 
 fn offset(value: usize) -> Result<u32, Error> {
     u32::try_from(value).map_err(|_| Error::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::pe;
+
+    const HEADERS: u32 = 0x400;
+
+    /// A program with one section `.text` of five bytes at 0x1000.
+    fn program() -> Vec<u8> {
+        let mut dos = [0; 64];
+        dos[..2].copy_from_slice(b"MZ");
+        dos[60] = 64;
+        let file = pe::ImageFileHeader {
+            machine: U16Bytes::new(LE, pe::IMAGE_FILE_MACHINE_AMD64),
+            number_of_sections: U16Bytes::new(LE, 1),
+            time_date_stamp: U32Bytes::new(LE, 0),
+            pointer_to_symbol_table: U32Bytes::new(LE, 0),
+            number_of_symbols: U32Bytes::new(LE, 0),
+            size_of_optional_header: U16Bytes::new(LE, 112),
+            characteristics: U16Bytes::new(LE, 0),
+        };
+        let mut optional = [0; 112];
+        optional[..2].copy_from_slice(&pe::IMAGE_NT_OPTIONAL_HDR64_MAGIC.to_le_bytes());
+        for (offset, value) in [
+            (32, 0x1000_u32),
+            (36, 0x200),
+            (56, 0x2000),
+            (60, HEADERS),
+            (64, 7),
+        ] {
+            optional[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let text = ImageSectionHeader {
+            name: *b".text\0\0\0",
+            virtual_size: U32Bytes::new(LE, 5),
+            virtual_address: U32Bytes::new(LE, 0x1000),
+            size_of_raw_data: U32Bytes::new(LE, 0x200),
+            pointer_to_raw_data: U32Bytes::new(LE, HEADERS),
+            pointer_to_relocations: U32Bytes::new(LE, 0),
+            pointer_to_linenumbers: U32Bytes::new(LE, 0),
+            number_of_relocations: U16Bytes::new(LE, 0),
+            number_of_linenumbers: U16Bytes::new(LE, 0),
+            characteristics: U32Bytes::new(LE, 0),
+        };
+        let mut bytes = dos.to_vec();
+        bytes.extend_from_slice(b"PE\0\0");
+        bytes.extend_from_slice(object::bytes_of(&file));
+        bytes.extend_from_slice(&optional);
+        bytes.extend_from_slice(object::bytes_of(&text));
+        bytes.resize(HEADERS as usize, 0);
+        bytes.extend_from_slice(b"12345");
+        bytes.resize(HEADERS as usize + 0x200, 0);
+        bytes
+    }
+
+    fn section<'a>(name: &'a str, content: &'a [u8], memory: usize) -> NewSection<'a> {
+        NewSection {
+            name,
+            content,
+            memory,
+        }
+    }
+
+    #[test]
+    fn sections_are_added_above_the_last_and_aligned() {
+        let kernel = vec![7; 0x1800];
+        let image = with_sections(
+            &program(),
+            &[
+                section(".linux", &kernel, 0x5000),
+                section(".cmdline", b"quiet", 0),
+            ],
+        )
+        .expect("room for both");
+        let found = sections(&image).expect("an image");
+        let seen: Vec<_> = found
+            .iter()
+            .map(|section| {
+                (
+                    section.name.as_str(),
+                    section.address,
+                    section.content.len(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (".text", 0x1000, 5),
+                (".linux", 0x2000, 0x1800),
+                (".cmdline", 0x7000, 5)
+            ]
+        );
+        assert_eq!(found[1].content, kernel);
+        assert_eq!(found[2].content, b"quiet");
+        assert_eq!(memory_size(&image).expect("an image"), 0x8000);
+    }
+
+    #[test]
+    fn a_full_header_and_a_long_name_are_refused() {
+        let many: Vec<_> = (0..20).map(|_| section(".x", b"", 0)).collect();
+        let error = with_sections(&program(), &many)
+            .map(drop)
+            .expect_err("no room");
+        assert_eq!(
+            error.to_string(),
+            "no room for 20 more section headers: the stub has room for 19"
+        );
+        let error = with_sections(&program(), &[section(".too-long", b"", 0)]);
+        assert!(matches!(error, Err(Error::LongName(_))));
+        assert!(matches!(sections(b"#!/bin/sh\n"), Err(Error::Parse(_))));
+    }
 }

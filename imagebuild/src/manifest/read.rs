@@ -19,9 +19,24 @@ pub(super) fn manifest(root: &Table<'_>) -> Option<Manifest> {
     let version = root
         .require("version", "version = \"0.1.0\"")
         .and_then(|value| word(&value, "0.1.0"));
-    let kernel = part(root, "kernel", kernel);
-    let debian = part(root, "debian", debian);
-    let components = part(root, "components", components);
+    let kernel = part(
+        root,
+        "kernel",
+        "kernel = { flavour = \"cloud\", command_line = […], modules = […] }",
+        kernel,
+    );
+    let debian = part(
+        root,
+        "debian",
+        "debian = { suite = \"trixie\", packages = […] }",
+        debian,
+    );
+    let components = part(
+        root,
+        "components",
+        "components = { source = \"build\", path = \"components\" }",
+        components,
+    );
     let files = match root.get("files") {
         Some(value) => value.array_of(|item| extra_file(&item.table()?)),
         None => Some(Vec::new()),
@@ -29,7 +44,7 @@ pub(super) fn manifest(root: &Table<'_>) -> Option<Manifest> {
     if let (Some(value), Some(files)) = (root.get("files"), &files) {
         once(&value, files.iter().map(|file| file.target.as_str()));
     }
-    let limits = part(root, "limits", |table| {
+    let limits = part(root, "limits", "limits = { uki = \"70 MB\" }", |table| {
         Some(Limits {
             uki: size(&table.require("uki", "uki = \"70 MB\"")?)?,
         })
@@ -44,9 +59,13 @@ pub(super) fn manifest(root: &Table<'_>) -> Option<Manifest> {
     })
 }
 
-fn part<T>(root: &Table<'_>, key: &str, read: impl FnOnce(&Table<'_>) -> Option<T>) -> Option<T> {
-    let table = root.require(key, &format!("a table [{key}]"))?.table()?;
-    read(&table)
+fn part<T>(
+    root: &Table<'_>,
+    key: &str,
+    example: &str,
+    read: impl FnOnce(&Table<'_>) -> Option<T>,
+) -> Option<T> {
+    read(&root.require(key, example)?.table()?)
 }
 
 fn kernel(table: &Table<'_>) -> Option<Kernel> {
@@ -99,7 +118,10 @@ fn module(item: &Value<'_>) -> Option<String> {
     let bare = canonical.split('.').next().unwrap_or_default();
     if name != bare {
         item.error(
-            format!("`{}` is not how the kernel writes a module's name", item.path()),
+            format!(
+                "`{}` is not how the kernel writes a module's name",
+                item.path()
+            ),
             format!("write \"{bare}\""),
         );
         return None;
@@ -112,7 +134,10 @@ fn debian(table: &Table<'_>) -> Option<Debian> {
         .require("suite", "suite = \"trixie\"")
         .and_then(|value| suite(&value));
     let packages = table
-        .require("packages", "packages = [\"systemd-boot-efi\", \"e2fsprogs\"]")
+        .require(
+            "packages",
+            "packages = [\"systemd-boot-efi\", \"e2fsprogs\"]",
+        )
         .and_then(|value| {
             let names = value.array_of(|item| word(item, "e2fsprogs"))?;
             once(&value, names.iter().map(String::as_str));
@@ -137,7 +162,10 @@ fn suite(value: &Value<'_>) -> Option<String> {
     // Names that move on would change the image without a change here.
     if ["stable", "testing", "unstable", "oldstable", "sid"].contains(&name.as_str()) {
         value.error(
-            format!("`{}` is \"{name}\", which is not always the same release", value.path()),
+            format!(
+                "`{}` is \"{name}\", which is not always the same release",
+                value.path()
+            ),
             "write the release's code name, such as \"trixie\"",
         );
         return None;
@@ -153,14 +181,16 @@ enum Source {
 }
 
 fn components(table: &Table<'_>) -> Option<Components> {
-    let source = table
-        .require("source", "source = \"build\"")?
-        .one_of(&[
-            ("build", Source::Build),
-            ("directory", Source::Directory),
-            ("urls", Source::Urls),
-        ]);
-    let path = |example: &str| table.require("path", example).and_then(|value| here(&value));
+    let source = table.require("source", "source = \"build\"")?.one_of(&[
+        ("build", Source::Build),
+        ("directory", Source::Directory),
+        ("urls", Source::Urls),
+    ]);
+    let path = |example: &str| {
+        table
+            .require("path", example)
+            .and_then(|value| here(&value))
+    };
     match source {
         Some(Source::Build) => Some(Components::Build {
             path: path("path = \"components\"")?,
@@ -250,7 +280,10 @@ fn fetch(table: &Table<'_>) -> Option<Fetch> {
             known.then(|| text.to_owned())
         });
     let sha256 = table
-        .require("sha256", "sha256 = \"the 64 digits that its publisher gives\"")
+        .require(
+            "sha256",
+            "sha256 = \"the 64 digits that its publisher gives\"",
+        )
         .and_then(|value| {
             value.parse(
                 str::parse::<Digest>,
@@ -277,9 +310,16 @@ fn extra_file(table: &Table<'_>) -> Option<ExtraFile> {
         .require("target", "target = \"/etc/motd\"")
         .and_then(|value| {
             let path = absolute(&value, "/etc/motd")?;
-            let ours = ["/init", "/bin/", "/lib/modules/", "/etc/masthead/", "/etc/passwd", "/etc/group"]
-                .iter()
-                .any(|taken| path == *taken || taken.ends_with('/') && path.starts_with(taken));
+            let ours = [
+                "/init",
+                "/bin/",
+                "/lib/modules/",
+                "/etc/masthead/",
+                "/etc/passwd",
+                "/etc/group",
+            ]
+            .iter()
+            .any(|taken| path == *taken || taken.ends_with('/') && path.starts_with(taken));
             if ours {
                 value.error(
                     format!("`{}` is a place that the build itself fills", value.path()),
@@ -332,7 +372,10 @@ fn absolute(value: &Value<'_>, example: &str) -> Option<String> {
     });
     if !good {
         value.error(
-            format!("`{}` is {text:?}, which is not a path from the root", value.path()),
+            format!(
+                "`{}` is {text:?}, which is not a path from the root",
+                value.path()
+            ),
             format!("write something like \"{example}\""),
         );
     }
@@ -345,7 +388,10 @@ fn here(value: &Value<'_>) -> Option<PathBuf> {
     let climbs = path.components().any(|part| part == Component::ParentDir);
     if climbs || path.as_os_str().is_empty() {
         value.error(
-            format!("`{}` is empty or leads out of the repository by \"..\"", value.path()),
+            format!(
+                "`{}` is empty or leads out of the repository by \"..\"",
+                value.path()
+            ),
             "write a path below the repository's root, or an absolute one",
         );
         return None;
@@ -357,11 +403,9 @@ fn here(value: &Value<'_>) -> Option<PathBuf> {
 fn size(value: &Value<'_>) -> Option<u64> {
     value.parse(
         |text| {
-            let (number, unit) = text
-                .split_once(|letter: char| !letter.is_ascii_digit())
-                .map(|(number, _)| (number, text[number.len()..].trim()))
-                .unwrap_or((text, ""));
-            let factor = match unit {
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, unit) = text.split_at(digits);
+            let factor = match unit.trim() {
                 "MB" => 1_000_000,
                 "MiB" => 1 << 20,
                 _ => return Err("not a size in MB or MiB"),

@@ -77,8 +77,8 @@ pub(super) fn describe(root: &Path, program: &str) -> Result<Vec<Package>> {
     let metadata: Metadata =
         serde_json::from_str(&metadata).context("reading the output of cargo metadata")?;
     let lock = root.join("Cargo.lock");
-    let lock = std::fs::read_to_string(&lock)
-        .with_context(|| format!("reading {}", lock.display()))?;
+    let lock =
+        std::fs::read_to_string(&lock).with_context(|| format!("reading {}", lock.display()))?;
     let lock: CargoLock = toml::from_str(&lock).context("reading Cargo.lock")?;
     let checksums: BTreeMap<_, _> = lock
         .packages
@@ -92,7 +92,11 @@ pub(super) fn describe(root: &Path, program: &str) -> Result<Vec<Package>> {
         .iter()
         .filter(|one| one.source.is_some() && reached.contains(one.id.as_str()))
     {
-        let license = one.license.as_deref().unwrap_or(UNKNOWN).replace('/', " OR ");
+        let license = one
+            .license
+            .as_deref()
+            .unwrap_or(UNKNOWN)
+            .replace('/', " OR ");
         let mut package = Package::new("crate", &one.name, &one.version)
             .supplier(&supplier(one))
             .license(&license)

@@ -62,18 +62,16 @@ fn expression(package: &str, copyright: &str, licenses: &mut BTreeMap<String, St
         else {
             continue;
         };
-        let term = name
-            .split(" and ")
-            .map(|alternatives| {
-                let alternatives: Vec<_> = alternatives
-                    .split(" or ")
-                    .map(|name| simple(package, name.trim(), paragraph, licenses))
-                    .collect();
-                match alternatives.as_slice() {
-                    [one] => one.clone(),
-                    several => format!("({})", several.join(" OR ")),
-                }
-            });
+        let term = name.split(" and ").map(|alternatives| {
+            let alternatives: Vec<_> = alternatives
+                .split(" or ")
+                .map(|name| simple(package, name.trim(), paragraph, licenses))
+                .collect();
+            match alternatives.as_slice() {
+                [one] => one.clone(),
+                several => format!("({})", several.join(" OR ")),
+            }
+        });
         terms.extend(term);
     }
     if terms.is_empty() {
@@ -142,7 +140,10 @@ mod tests {
     #[test]
     fn a_file_for_people_is_quoted_whole() {
         let mut licenses = BTreeMap::new();
-        assert_eq!(expression("x", "Do as you like.", &mut licenses), "LicenseRef-Debian-x");
+        assert_eq!(
+            expression("x", "Do as you like.", &mut licenses),
+            "LicenseRef-Debian-x"
+        );
         assert_eq!(licenses["LicenseRef-Debian-x"], "Do as you like.");
     }
 }

@@ -20,10 +20,17 @@ pub(super) fn describe(program: &Path, memory: &Memory) -> Result<Vec<Package>> 
         Package::new("go", "stdlib", compiler)
             .supplier("Organization: The Go Authors")
             .license("BSD-3-Clause")
-            .purl(format!("pkg:golang/stdlib@{}", compiler.trim_start_matches("go"))),
+            .purl(format!(
+                "pkg:golang/stdlib@{}",
+                compiler.trim_start_matches("go")
+            )),
     ];
     for module in modules {
-        let folder = cache.join(format!("{}@{}", escaped(module.path), escaped(module.version)));
+        let folder = cache.join(format!(
+            "{}@{}",
+            escaped(module.path),
+            escaped(module.version)
+        ));
         let archive = cache
             .join("cache/download")
             .join(escaped(module.path))
@@ -105,7 +112,11 @@ fn license(folder: &Path) -> Result<&'static str> {
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .to_lowercase();
             path.is_file() && (name.starts_with("licen") || name.starts_with("copying"))
         })
         .collect();
@@ -129,13 +140,21 @@ fn recognised(text: &str) -> Option<&'static str> {
         Some("MPL-2.0")
     } else if has("Permission is hereby granted, free of charge, to any person") {
         Some("MIT")
-    } else if has("Permission to use, copy, modify, and/or distribute this software for any purpose")
-        || has("Permission to use, copy, modify, and distribute this software for any purpose")
-    {
+    } else if has(
+        "Permission to use, copy, modify, and/or distribute this software for any purpose",
+    ) || has(
+        "Permission to use, copy, modify, and distribute this software for any purpose",
+    ) {
         Some("ISC")
     } else if has("Redistribution and use in source and binary forms") {
-        let third = has("Neither the name") || has("names of its contributors") || has("may not be used to endorse");
-        Some(if third { "BSD-3-Clause" } else { "BSD-2-Clause" })
+        let third = has("Neither the name")
+            || has("names of its contributors")
+            || has("may not be used to endorse");
+        Some(if third {
+            "BSD-3-Clause"
+        } else {
+            "BSD-2-Clause"
+        })
     } else {
         None
     }
@@ -155,20 +174,32 @@ mod tests {
         assert_eq!(modules.len(), 2);
         assert_eq!(
             modules[1],
-            Module { path: "k8s.io/api", version: "v0.36.3", sum: "h1:b=" }
+            Module {
+                path: "k8s.io/api",
+                version: "v0.36.3",
+                sum: "h1:b="
+            }
         );
     }
 
     #[test]
     fn names_are_escaped_as_in_the_module_cache() {
-        assert_eq!(escaped("github.com/NYTimes/gziphandler"), "github.com/!n!y!times/gziphandler");
+        assert_eq!(
+            escaped("github.com/NYTimes/gziphandler"),
+            "github.com/!n!y!times/gziphandler"
+        );
     }
 
     #[test]
     fn licences_are_recognised_across_line_breaks() {
-        assert_eq!(recognised("Apache License\n  Version 2.0, January 2004"), Some("Apache-2.0"));
         assert_eq!(
-            recognised("Redistribution and use in source\nand binary forms ... Neither the\nname of"),
+            recognised("Apache License\n  Version 2.0, January 2004"),
+            Some("Apache-2.0")
+        );
+        assert_eq!(
+            recognised(
+                "Redistribution and use in source\nand binary forms ... Neither the\nname of"
+            ),
             Some("BSD-3-Clause")
         );
         assert_eq!(recognised("Do as you like."), None);

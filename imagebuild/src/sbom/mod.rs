@@ -71,7 +71,12 @@ pub fn write(
         let created = rfc3339(build.time)?;
         let document = spdx::document(image, inputs, licenses, &uki.uuid(), created);
         let text = serde_json::to_string_pretty(&document).context("writing the materials")?;
-        files::put(folder, "/manifest.json", 0o644, format!("{text}\n").as_bytes())?;
+        files::put(
+            folder,
+            "/manifest.json",
+            0o644,
+            format!("{text}\n").as_bytes(),
+        )?;
         Ok(format!("{count} inputs"))
     })
 }

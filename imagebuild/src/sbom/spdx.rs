@@ -1,5 +1,10 @@
 //! SPDX 2.3 as JSON: only what the bill of materials uses.
 
+#![expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the SPDX standard"
+)]
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -90,7 +95,10 @@ impl Package {
     /// An input of a kind (`debian`, `go`, `crate`, …), which makes its identifier unique.
     pub(super) fn new(kind: &str, name: &str, version: &str) -> Self {
         Self {
-            id: format!("SPDXRef-{}", identifier(&format!("{kind}-{name}-{version}"))),
+            id: format!(
+                "SPDXRef-{}",
+                identifier(&format!("{kind}-{name}-{version}"))
+            ),
             name: name.to_owned(),
             version_info: version.to_owned(),
             supplier: UNKNOWN.to_owned(),

@@ -35,10 +35,12 @@ pub fn provide(build: &Build<'_>) -> Result<Components> {
             let line = build.progress.line("components");
             let inputs = Inputs::of_step("components", 1)
                 .digest("directory", build.cache.memory().tree(path)?);
-            let made = build.cache.step("components", inputs, line, |folder, line| {
-                line.doing("copying");
-                take(path, folder)
-            })?;
+            let made = build
+                .cache
+                .step("components", inputs, line, |folder, line| {
+                    line.doing("copying");
+                    take(path, folder)
+                })?;
             Ok(Components {
                 made,
                 versions: versions.clone(),
@@ -47,14 +49,16 @@ pub fn provide(build: &Build<'_>) -> Result<Components> {
         Source::Urls { fetch, versions } => {
             let line = build.progress.line("components");
             let inputs = Inputs::of_step("components", 1).value("urls", fetch);
-            let made = build.cache.step("components", inputs, line, |folder, line| {
-                let fetcher = Fetcher::new();
-                for one in fetch {
-                    line.doing(&format!("fetching {}", one.name));
-                    obtain(&fetcher, one, folder)?;
-                }
-                Ok(format!("{} programs", fetch.len()))
-            })?;
+            let made = build
+                .cache
+                .step("components", inputs, line, |folder, line| {
+                    let fetcher = Fetcher::new();
+                    for one in fetch {
+                        line.doing(&format!("fetching {}", one.name));
+                        obtain(&fetcher, one, folder)?;
+                    }
+                    Ok(format!("{} programs", fetch.len()))
+                })?;
             Ok(Components {
                 made,
                 versions: versions.clone(),
@@ -66,14 +70,22 @@ pub fn provide(build: &Build<'_>) -> Result<Components> {
 /// Copies the programs that a folder has.
 fn take(source: &Path, folder: &Path) -> Result<String> {
     let there = |name: &&&str| source.join(name).is_file();
-    let missing: Vec<_> = PROGRAMS.iter().filter(|name| !there(name)).copied().collect();
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|name| !there(name))
+        .copied()
+        .collect();
     ensure!(
         missing.is_empty(),
         "{} has no {}",
         source.display(),
         missing.join(", ")
     );
-    let taken: Vec<_> = PROGRAMS.iter().chain(OPTIONAL_PROGRAMS).filter(there).collect();
+    let taken: Vec<_> = PROGRAMS
+        .iter()
+        .chain(OPTIONAL_PROGRAMS)
+        .filter(there)
+        .collect();
     for name in &taken {
         files::copy(&source.join(name), folder, name, 0o755)?;
     }
@@ -118,43 +130,52 @@ fn compile(build: &Build<'_>, module: &Path) -> Result<Components> {
     let line = build.progress.line("components");
     let versions = pinned(module)?;
     let stamps = stamps(&versions, build.time)?;
-    let go = process::output(Command::new("go").arg("version").env("GOTOOLCHAIN", "local"))?;
+    let go = process::output(
+        Command::new("go")
+            .arg("version")
+            .env("GOTOOLCHAIN", "local"),
+    )?;
     let inputs = Inputs::of_step("components", 1)
         .text("go", &go)
         .text("stamps", &stamps)
         .digest("module", build.cache.memory().tree(module)?);
-    let made = build.cache.step("components", inputs, line, |folder, line| {
-        line.doing("compiling (minutes the first time)");
-        let binary = std::path::absolute(folder.join(MULTICALL)).context("naming the program")?;
-        process::run(
-            Command::new("go")
-                .current_dir(module)
-                .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
-                .arg(format!("-ldflags=-s -w {stamps}"))
-                .arg("-o")
-                .arg(&binary)
-                .arg(".")
-                // Only these decide what comes out, whatever the caller's environment says.
-                .env("CGO_ENABLED", "0")
-                .env("GOOS", "linux")
-                .env("GOARCH", "amd64")
-                .env("GOAMD64", "v1")
-                .env("GOFLAGS", "")
-                .env("GOEXPERIMENT", "")
-                .env("GOTOOLCHAIN", "local")
-                .env("GOWORK", "off"),
-        )?;
-        for name in PROGRAMS.iter().chain(OPTIONAL_PROGRAMS) {
-            files::link(MULTICALL, folder, name)?;
-        }
-        let size = fs::metadata(&binary).context("looking at the program")?.len();
-        Ok(format!(
-            "Kubernetes {}, etcd {}, {}",
-            versions.kubernetes,
-            versions.etcd,
-            megabytes(size)
-        ))
-    })?;
+    let made = build
+        .cache
+        .step("components", inputs, line, |folder, line| {
+            line.doing("compiling (minutes the first time)");
+            let binary =
+                std::path::absolute(folder.join(MULTICALL)).context("naming the program")?;
+            process::run(
+                Command::new("go")
+                    .current_dir(module)
+                    .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
+                    .arg(format!("-ldflags=-s -w {stamps}"))
+                    .arg("-o")
+                    .arg(&binary)
+                    .arg(".")
+                    // Only these decide what comes out, whatever the caller's environment says.
+                    .env("CGO_ENABLED", "0")
+                    .env("GOOS", "linux")
+                    .env("GOARCH", "amd64")
+                    .env("GOAMD64", "v1")
+                    .env("GOFLAGS", "")
+                    .env("GOEXPERIMENT", "")
+                    .env("GOTOOLCHAIN", "local")
+                    .env("GOWORK", "off"),
+            )?;
+            for name in PROGRAMS.iter().chain(OPTIONAL_PROGRAMS) {
+                files::link(MULTICALL, folder, name)?;
+            }
+            let size = fs::metadata(&binary)
+                .context("looking at the program")?
+                .len();
+            Ok(format!(
+                "Kubernetes {}, etcd {}, {}",
+                versions.kubernetes,
+                versions.etcd,
+                megabytes(size)
+            ))
+        })?;
     Ok(Components { made, versions })
 }
 
@@ -215,7 +236,10 @@ fn stamps(versions: &Versions, time: u64) -> Result<String> {
     };
     let date = super::rfc3339(time)?;
     let mut flags = Vec::new();
-    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+    for package in [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ] {
         for (name, value) in [
             ("gitVersion", version.as_str()),
             ("gitMajor", major),
@@ -232,7 +256,10 @@ fn stamps(versions: &Versions, time: u64) -> Result<String> {
 
 /// The digest by which a component's file is named in the bill of materials.
 pub fn digest_of(build: &Build<'_>, components: &Components, program: &str) -> Result<Digest> {
-    build.cache.memory().file(&components.made.path.join(program))
+    build
+        .cache
+        .memory()
+        .file(&components.made.path.join(program))
 }
 
 #[cfg(test)]

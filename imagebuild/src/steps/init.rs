@@ -13,7 +13,14 @@ use crate::process;
 use crate::progress::megabytes;
 
 /// What the binary is made of, besides the compiler.
-const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", ".cargo", "init", "crates", "configs/node"];
+const SOURCES: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo",
+    "init",
+    "crates",
+    "configs/node",
+];
 
 /// The step: a folder with `init`.
 pub fn compile(build: &Build<'_>) -> Result<Made> {
@@ -42,14 +49,30 @@ fn cargo(root: &Path, target: &Path, time: u64) -> Result<PathBuf> {
         .or_else(|| Some(std::env::home_dir()?.join(".cargo")))
         .context("neither CARGO_HOME nor HOME says where cargo keeps its sources")?;
     // Warnings are what `make lint` is for; here they would hide an error.
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Awarnings".to_owned()];
+    let mut flags = vec![
+        "-Ctarget-feature=+crt-static".to_owned(),
+        "-Awarnings".to_owned(),
+    ];
     // The last that matches wins: the target folder may lie in the repository.
-    for (path, name) in [(&home, "/cargo"), (&root, "/masthead"), (&target, "/target")] {
+    for (path, name) in [
+        (&home, "/cargo"),
+        (&root, "/masthead"),
+        (&target, "/target"),
+    ] {
         flags.push(format!("--remap-path-prefix={}={name}", path.display()));
     }
     process::run(
         Command::new("cargo")
-            .args(["build", "--quiet", "--release", "--locked", "--package", "masthead-init", "--bin", "init"])
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--locked",
+                "--package",
+                "masthead-init",
+                "--bin",
+                "init",
+            ])
             .arg("--target-dir")
             .arg(&target)
             .current_dir(&root)

@@ -32,7 +32,9 @@ pub fn pack(build: &Build<'_>, init: &Made, modules: &Modules, root: &Made) -> R
         let time = u32::try_from(build.time).context("the image's time is after 2106")?;
         let mut archive = Writer::new(BufWriter::new(file), time);
         for name in FOLDERS {
-            archive.add(name, Kind::Folder, 0o755, b"").with_context(writing)?;
+            archive
+                .add(name, Kind::Folder, 0o755, b"")
+                .with_context(writing)?;
         }
         // Before devtmpfs is mounted, the kernel opens this for PID 1.
         archive
@@ -46,9 +48,10 @@ pub fn pack(build: &Build<'_>, init: &Made, modules: &Modules, root: &Made) -> R
         }
         contents.push(("root.erofs".to_owned(), 0o644, root.path.join("root.erofs")));
         for (name, mode, path) in contents {
-            let content =
-                fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            archive.add(&name, Kind::File, mode, &content).with_context(writing)?;
+            let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            archive
+                .add(&name, Kind::File, mode, &content)
+                .with_context(writing)?;
         }
         archive.finish().with_context(writing)?;
         let size = fs::metadata(&path).with_context(writing)?.len();

@@ -169,7 +169,11 @@ impl Tree {
             self.add(name, &mut chosen, &mut Vec::new())?;
         }
         chosen.early = chosen.order.len();
-        for name in wanted.required.iter().chain(wanted.optional.iter().filter(here)) {
+        for name in wanted
+            .required
+            .iter()
+            .chain(wanted.optional.iter().filter(here))
+        {
             self.add(name, &mut chosen, &mut Vec::new())?;
         }
         Ok(chosen)
@@ -206,11 +210,13 @@ impl Tree {
         let path = self.folder.join(file);
         let reading = || format!("reading {}", path.display());
         let stored = fs::read(&path).with_context(reading)?;
-        if file.ends_with(".ko") {
-            return Ok(stored);
-        }
-        if !file.ends_with(".ko.xz") {
-            bail!("{}: compressed in a way unknown here (not xz)", path.display());
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("ko") => return Ok(stored),
+            Some("xz") => {}
+            _ => bail!(
+                "{}: compressed in a way unknown here (not xz)",
+                path.display()
+            ),
         }
         let mut content = Vec::new();
         lzma_rust2::XzReader::new(stored.as_slice(), true)
@@ -232,7 +238,12 @@ impl Chosen {
     fn write(&self, folder: &Path, tree: &Tree, release: &str) -> Result<()> {
         let home = format!("/root/lib/modules/{release}");
         for module in &self.order {
-            files::put(folder, &format!("{home}/{}", module.path), 0o644, &module.content)?;
+            files::put(
+                folder,
+                &format!("{home}/{}", module.path),
+                0o644,
+                &module.content,
+            )?;
         }
         let put = |name: &str, text: &str| {
             files::put(folder, &format!("{home}/{name}"), 0o644, text.as_bytes())
@@ -242,7 +253,12 @@ impl Chosen {
         put("modules.softdep", &self.soft_dependencies())?;
         // By these a node tells a module that is built in from one that is missing.
         for name in ["modules.builtin", "modules.builtin.modinfo"] {
-            files::copy(&tree.folder.join(name), folder, &format!("{home}/{name}"), 0o644)?;
+            files::copy(
+                &tree.folder.join(name),
+                folder,
+                &format!("{home}/{name}"),
+                0o644,
+            )?;
         }
         let mut load = String::new();
         for module in &self.order[..self.early] {
@@ -301,7 +317,10 @@ impl Chosen {
             })
             .collect();
         lines.sort();
-        format!("# Aliases extracted from modules themselves.\n{}", lines.concat())
+        format!(
+            "# Aliases extracted from modules themselves.\n{}",
+            lines.concat()
+        )
     }
 
     fn soft_dependencies(&self) -> String {
@@ -358,8 +377,13 @@ mod tests {
     #[test]
     fn all_missing_modules_are_named() {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        files::put(folder.path(), "/modules.builtin", 0o644, b"kernel/fs/ext4/ext4.ko\n")
-            .expect("writing");
+        files::put(
+            folder.path(),
+            "/modules.builtin",
+            0o644,
+            b"kernel/fs/ext4/ext4.ko\n",
+        )
+        .expect("writing");
         let tree = Tree::open(folder.path().to_owned()).expect("opening");
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let error = tree
@@ -370,6 +394,10 @@ mod tests {
             })
             .map(|chosen| chosen.order.len())
             .expect_err("missing modules");
-        assert!(error.to_string().starts_with("this kernel has no module erofs, iTCO_wdt;"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("this kernel has no module erofs, iTCO_wdt;")
+        );
     }
 }

@@ -78,7 +78,11 @@ pub fn unpack(build: &Build<'_>) -> Result<Packages> {
             )?;
         }
         let size = lock.packages.iter().map(|package| package.size).sum();
-        Ok(format!("{} packages, {}", lock.packages.len(), megabytes(size)))
+        Ok(format!(
+            "{} packages, {}",
+            lock.packages.len(),
+            megabytes(size)
+        ))
     })?;
     Ok(Packages { made, lock })
 }
@@ -97,7 +101,13 @@ fn fetch(build: &Build<'_>, store: &Path, line: &Line) -> Result<Lock> {
             substitute(build, &archive, package)?;
         }
     }
-    line.of_bytes(lock.packages.iter().filter(|package| absent(package)).map(|package| package.size).sum());
+    line.of_bytes(
+        lock.packages
+            .iter()
+            .filter(|package| absent(package))
+            .map(|package| package.size)
+            .sum(),
+    );
     for package in lock.packages.iter().filter(|package| absent(package)) {
         line.doing(&format!("fetching {} {}", package.name, package.version));
         let target = kept(store, package);
@@ -109,9 +119,14 @@ fn fetch(build: &Build<'_>, store: &Path, line: &Line) -> Result<Lock> {
 
 /// Takes the newest of the same series in place of a version that the archive has dropped.
 fn substitute(build: &Build<'_>, archive: &Archive, package: &mut Package) -> Result<()> {
-    let dropped = format!("the archive no longer has {} {}", package.name, package.version);
+    let dropped = format!(
+        "the archive no longer has {} {}",
+        package.name, package.version
+    );
     if build.locked {
-        bail!("{dropped}, and --locked allows no other; `imagebuild lock --update` locks what it has now");
+        bail!(
+            "{dropped}, and --locked allows no other; `imagebuild lock --update` locks what it has now"
+        );
     }
     let newest = resolve_one(archive, package.wanted())?;
     ensure!(
@@ -240,7 +255,11 @@ pub fn prune(store: &Path, lock: &Lock) {
     };
     for entry in entries.filter_map(Result::ok) {
         let path = entry.path();
-        if !lock.packages.iter().any(|package| kept(store, package) == path) {
+        if !lock
+            .packages
+            .iter()
+            .any(|package| kept(store, package) == path)
+        {
             // It would only take room.
             let _ = fs::remove_file(path);
         }

@@ -44,7 +44,10 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
     let mut entries = vec![
         ("init".to_owned(), results.init.path.join("init")),
         ("vmlinuz".to_owned(), results.modules.image()),
-        ("root.erofs".to_owned(), results.root.path.join("root.erofs")),
+        (
+            "root.erofs".to_owned(),
+            results.root.path.join("root.erofs"),
+        ),
         ("initrd".to_owned(), results.initramfs.path.join("initrd")),
         (
             format!("masthead-{}.efi", build.manifest.version),
@@ -54,7 +57,10 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
             "manifest.json".to_owned(),
             results.materials.path.join("manifest.json"),
         ),
-        ("systemd-bootx64.efi".to_owned(), results.boot_loader.clone()),
+        (
+            "systemd-bootx64.efi".to_owned(),
+            results.boot_loader.clone(),
+        ),
     ];
     let components = &results.components.made.path;
     for name in files::walk(components)?.iter().skip(1) {

@@ -74,25 +74,29 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
         let digest = build.cache.memory().file(&build.root.join(&file.source))?;
         inputs = inputs.digest(&file.target, digest);
     }
-    build.cache.step("root", inputs.clone(), line, |folder, line| {
-        line.doing("assembling");
-        let tree = folder.join("tree");
-        assemble(build, parts, &services, &release, &tree)?;
-        line.doing("compressing");
-        let image = folder.join("root.erofs");
-        let uuid = inputs.key().uuid();
-        process::run(
-            mkfs()
-                .args(["-zlz4hc,12", "-C65536", "-x-1", "--all-root", "--quiet"])
-                .arg(format!("-T{}", build.time))
-                .arg(format!("-U{uuid}"))
-                .arg(&image)
-                .arg(&tree),
-        )?;
-        fs::remove_dir_all(&tree).context("removing the assembled tree")?;
-        let size = fs::metadata(&image).context("looking at the root image")?.len();
-        Ok(megabytes(size))
-    })
+    build
+        .cache
+        .step("root", inputs.clone(), line, |folder, line| {
+            line.doing("assembling");
+            let tree = folder.join("tree");
+            assemble(build, parts, &services, &release, &tree)?;
+            line.doing("compressing");
+            let image = folder.join("root.erofs");
+            let uuid = inputs.key().uuid();
+            process::run(
+                mkfs()
+                    .args(["-zlz4hc,12", "-C65536", "-x-1", "--all-root", "--quiet"])
+                    .arg(format!("-T{}", build.time))
+                    .arg(format!("-U{uuid}"))
+                    .arg(&image)
+                    .arg(&tree),
+            )?;
+            fs::remove_dir_all(&tree).context("removing the assembled tree")?;
+            let size = fs::metadata(&image)
+                .context("looking at the root image")?
+                .len();
+            Ok(megabytes(size))
+        })
 }
 
 fn assemble(
@@ -116,7 +120,12 @@ fn assemble(
     put("/etc/passwd", &services.passwd())?;
     put("/etc/group", &services.group())?;
     for file in &build.manifest.files {
-        files::copy(&build.root.join(&file.source), tree, &file.target, file.mode)?;
+        files::copy(
+            &build.root.join(&file.source),
+            tree,
+            &file.target,
+            file.mode,
+        )?;
     }
     Ok(())
 }
@@ -162,11 +171,15 @@ fn overlay(source: &Path, tree: &Path) -> Result<()> {
 
 fn mkfs() -> Command {
     // It lies where only root's search path leads.
-    let program = ["/usr/bin/mkfs.erofs", "/usr/sbin/mkfs.erofs", "/sbin/mkfs.erofs"]
-        .map(PathBuf::from)
-        .into_iter()
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| PathBuf::from("mkfs.erofs"));
+    let program = [
+        "/usr/bin/mkfs.erofs",
+        "/usr/sbin/mkfs.erofs",
+        "/sbin/mkfs.erofs",
+    ]
+    .map(PathBuf::from)
+    .into_iter()
+    .find(|path| path.is_file())
+    .unwrap_or_else(|| PathBuf::from("mkfs.erofs"));
     Command::new(program)
 }
 

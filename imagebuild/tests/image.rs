@@ -1,0 +1,168 @@
+//! The whole way, from the lock to an image. These take minutes: `make test` calls them by name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use masthead_imagebuild::inspect;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the repository")
+}
+
+fn imagebuild(root: &Path, cache: &Path, output: &Path) {
+    let status = Command::new(env!("CARGO_BIN_EXE_imagebuild"))
+        .args(["build", "--locked", "--cache"])
+        .arg(cache)
+        .arg("--output")
+        .arg(output)
+        .current_dir(root)
+        .status()
+        .expect("starting imagebuild");
+    assert!(status.success());
+}
+
+/// Copies what an image is built from; links would be resolved to where the original lies.
+fn copy_sources(target: &Path) {
+    let sources = [
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo",
+        "init",
+        "ctl",
+        "imagebuild",
+        "qemu-tests",
+        "crates",
+        "configs",
+        "components",
+    ];
+    let status = Command::new("cp")
+        .arg("--archive")
+        .args(sources.map(|name| repository().join(name)))
+        .arg(target)
+        .status()
+        .expect("starting cp");
+    assert!(status.success());
+}
+
+/// Every file of an output, by name.
+fn contents(output: &Path) -> Vec<(String, Vec<u8>)> {
+    masthead_imagebuild::files::walk(output)
+        .expect("walking")
+        .into_iter()
+        .filter(|name| output.join(name).is_file())
+        .map(|name| {
+            let bytes = fs::read(output.join(&name)).expect("reading");
+            (name.display().to_string(), bytes)
+        })
+        .collect()
+}
+
+/// Builds in two folders with nothing in common but fetched packages and Go's own cache.
+#[test]
+#[ignore = "builds two images from nothing, init compiled twice: minutes"]
+fn two_clean_builds_give_the_same_bytes() {
+    let scratch = repository().join("build/reproducible");
+    // What an interrupted test left.
+    let _ = fs::remove_dir_all(&scratch);
+    let mut images = Vec::new();
+    for name in ["first", "second-with-a-longer-name"] {
+        let root = scratch.join(name);
+        fs::create_dir_all(root.join("cache")).expect("creating");
+        copy_sources(&root);
+        let packages = repository().join("build/cache/packages");
+        if packages.is_dir() {
+            let status = Command::new("cp")
+                .arg("--archive")
+                .arg(packages)
+                .arg(root.join("cache"))
+                .status()
+                .expect("starting cp");
+            assert!(status.success());
+        }
+        imagebuild(&root, &root.join("cache"), &root.join("image"));
+        images.push(contents(&root.join("image")));
+    }
+    let (first, second) = (&images[0], &images[1]);
+    let names = |image: &[(String, Vec<u8>)]| -> Vec<String> {
+        image.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(first), names(second));
+    assert!(first.len() > 8, "{:?}", names(first));
+    for ((name, one), (_, other)) in first.iter().zip(second) {
+        assert!(one == other, "{name} differs");
+    }
+    fs::remove_dir_all(&scratch).expect("removing");
+}
+
+/// On what `make image` left: nothing is done again, in less than two seconds.
+#[test]
+#[ignore = "needs a built image, and builds it if there is none: minutes"]
+fn a_second_run_is_short_and_the_image_is_whole() {
+    let root = repository();
+    let (cache, output) = (root.join("build/cache"), root.join("build/image"));
+    imagebuild(&root, &cache, &output);
+    let since = Instant::now();
+    imagebuild(&root, &cache, &output);
+    let took = since.elapsed();
+    assert!(took.as_secs_f32() < 2.0, "the second run took {took:?}");
+
+    let uki = fs::read_dir(&output)
+        .expect("listing")
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("masthead-") && name.ends_with(".efi")
+        })
+        .expect("a unified kernel image");
+    let uki = fs::read(uki).expect("reading");
+    assert!(uki.len() <= 70_000_000, "{} bytes", uki.len());
+    let inspection = inspect::inspect(&uki).expect("an EFI program");
+    let section = |name: &str| {
+        inspection
+            .sections
+            .iter()
+            .find(|section| section.name == name)
+    };
+    for name in [".osrel", ".cmdline", ".uname", ".linux", ".initrd", ".sbat"] {
+        assert!(section(name).is_some(), "{name} is missing");
+    }
+    // What the lab boots directly is what the boot loader boots.
+    let initrd = fs::read(output.join("initrd")).expect("reading");
+    let digest = masthead_imagebuild::digest::Digest::of(&initrd);
+    assert_eq!(
+        section(".initrd").map(|section| section.sha256),
+        Some(digest)
+    );
+    let names: Vec<_> = inspection
+        .initrd
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect();
+    for name in [
+        "init",
+        "root.erofs",
+        "modules/load",
+        "modules/erofs.ko",
+        "dev/console",
+    ] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+
+    let version = Command::new(output.join("components/kubectl"))
+        .args(["version", "--client", "--output=json"])
+        .output()
+        .expect("starting kubectl");
+    let version: serde_json::Value = serde_json::from_slice(&version.stdout).expect("JSON");
+    let stamped = version["clientVersion"]["gitVersion"]
+        .as_str()
+        .unwrap_or_default();
+    let go_mod = fs::read_to_string(root.join("components/go.mod")).expect("reading");
+    let pinned = masthead_imagebuild::steps::components::requirements(&go_mod)["k8s.io/kubernetes"];
+    assert_eq!(stamped, pinned);
+}
