@@ -110,7 +110,8 @@ impl Document {
         &self.text
     }
 
-    /// Keeps these bytes of the text out of every report: each character is shown as an asterisk.
+    /// Keeps these bytes of the text out of every report: each character is shown as an asterisk. Words of them that are
+    /// long enough to tell something are hidden in messages too, which may quote them from another line.
     pub fn hide(&mut self, ranges: impl IntoIterator<Item = Range<usize>>) {
         self.hidden.extend(ranges);
     }
@@ -177,6 +178,7 @@ impl Document {
         let mut found = self.found.into_inner();
         // Stable: what is found first about a place is said first.
         found.sort_by_key(|found| found.place.map_or(0, |place| place.start));
+        let words = hidden_words(&self.text, &self.hidden);
         let mut diagnostics = Vec::new();
         for Found {
             severity,
@@ -191,11 +193,30 @@ impl Document {
                 file: self.file.clone(),
                 line,
                 column,
-                message,
-                help: Some(help).filter(|help| !help.is_empty()),
+                message: without(&words, message),
+                help: Some(without(&words, help)).filter(|help| !help.is_empty()),
                 excerpt: place.map(|place| excerpt(&self.text, &place.range(), &self.hidden)),
             });
         }
         Report { diagnostics }
     }
+}
+
+/// The words of the hidden parts that must not be quoted either.
+fn hidden_words<'t>(text: &'t str, hidden: &[Range<usize>]) -> Vec<&'t str> {
+    /// Shorter ones are in messages by chance.
+    const TELLING: usize = 8;
+    let is_separator =
+        |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '-' | '_');
+    let parts = hidden.iter().filter_map(|range| text.get(range.clone()));
+    parts
+        .flat_map(|part| part.split(is_separator))
+        .filter(|word| word.len() >= TELLING)
+        .collect()
+}
+
+fn without(words: &[&str], text: String) -> String {
+    words.iter().fold(text, |text, word| {
+        text.replace(word, &"*".repeat(word.len()))
+    })
 }
