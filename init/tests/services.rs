@@ -35,10 +35,11 @@ fn stand_in() {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         let mut request = [0; 1024];
-        while matches!(stream.read(&mut request), Ok(length) if length > 0) {
+        // A connection without a request is one that a probe gave up.
+        if matches!(stream.read(&mut request), Ok(length) if length > 0) {
             let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
-            stream.write_all(answer).unwrap();
-            break;
+            // So is one that does not take the answer.
+            drop(stream.write_all(answer));
         }
     }
 }
@@ -196,7 +197,12 @@ impl Supervisor {
             let reached = stories.wait_for(|stories| like(&find(stories)));
             match tokio::time::timeout(PATIENCE, reached).await {
                 Ok(stories) => find(&stories.unwrap()),
-                Err(_) => panic!("{name} is still {:#?}", find(&self.handle.watch().borrow())),
+                Err(elapsed) => {
+                    panic!(
+                        "{name} is still {:#?}: {elapsed}",
+                        find(&self.handle.watch().borrow())
+                    )
+                }
             }
         })
     }

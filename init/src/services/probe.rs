@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Collected, Empty, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request as HttpRequest, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -126,7 +126,7 @@ impl Target {
         let body = Limited::new(response.into_body(), ANSWER_LIMIT)
             .collect()
             .await;
-        let said = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let said = body.map(Collected::to_bytes).unwrap_or_default();
         Ok((
             status,
             String::from_utf8_lossy(&said).into_owned(),

@@ -44,7 +44,7 @@ fn unhealthy(answer: Answer) -> String {
 async fn tells_well_from_unwell_over_one_connection() {
     let target = serve(vec![vec![
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 44\r\n\r\n[+]ping ok\n[-]etcd failed: reason\n[-]x failed",
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 45\r\n\r\n[+]ping ok\n[-]etcd failed: reason\n[-]x failed",
         "HTTP/1.1 204 No Content\r\n\r\n",
     ]])
     .await;
