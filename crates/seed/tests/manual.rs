@@ -54,10 +54,11 @@ fn every_block_of_the_manual_is_accepted() {
     assert_eq!(kind, "", "the first block is a whole seed");
     let [top, masters, kubernetes] = parts(whole);
     for (kind, block) in &blocks {
-        let top = if kind.is_empty() {
-            String::new()
-        } else {
+        let replaces_top = matches!(*kind, "-top" | "-single");
+        let top = if replaces_top {
             top_without(top, block)
+        } else {
+            top.to_owned()
         };
         let text = match *kind {
             "" => (*block).to_owned(),

@@ -60,8 +60,15 @@ impl Mounts for SystemMounts {
         let flags =
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         fs::create_dir_all(target)?;
-        mount(device, target, filesystem.name(), flags, None)?;
-        Ok(target.to_owned())
+        match mount(device, target, filesystem.name(), flags, None) {
+            Ok(()) => Ok(target.to_owned()),
+            // "No such device" would be taken for the volume.
+            Err(rustix::io::Errno::NODEV) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("the kernel has no driver for {}", filesystem.name()),
+            )),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn unmount(&self, target: &Path) -> io::Result<()> {
