@@ -269,6 +269,23 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_documented_with_its_help() {
+        let document = include_str!("../../../docs/api.md");
+        for line in render(&examples::running()).lines() {
+            let Some((name, help)) = line
+                .strip_prefix("# HELP ")
+                .and_then(|line| line.split_once(' '))
+            else {
+                continue;
+            };
+            let documented = document.lines().any(|row| {
+                row.starts_with(&format!("| `{name}` |")) && row.ends_with(&format!("| {help} |"))
+            });
+            assert!(documented, "{line}");
+        }
+    }
+
+    #[test]
     fn a_label_cannot_break_out_of_its_quotes() {
         let mut out = Writer(String::new());
         out.sample("metric", &[("a", "x\"} 1\nother \\"), ("b", "")], 1);

@@ -198,3 +198,98 @@ fn indent(foreign: &str, text: &mut String) {
         let _ = writeln!(text, "  {line}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use masthead_api::status::{Disk, DiskState, Service, ServiceState};
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_millis(1_790_000_000_000 + seconds * 1000)
+    }
+
+    fn service(name: &str, state: ServiceState) -> Service {
+        serde_json::from_value(json!({ "name": name, "state": state, "since": at(0) })).unwrap()
+    }
+
+    fn status() -> Status {
+        let mut status: Status = serde_json::from_value(json!({
+            "node": {
+                "name": "m1", "kind": "machine", "version": "0.1.0", "kubernetes": "v1.36.0",
+                "etcd": "3.6.5", "boot_time": at(0), "uptime": 3700, "boot_id": "b",
+                "timing_scale": 1.0, "supervisor": { "pid": 2, "restarts": 0 },
+            },
+            "cluster": { "name": "ams-prod" },
+        }))
+        .unwrap();
+        status.services = vec![service("etcd", ServiceState::Ready)];
+        let disk = json!({ "role": "ETCD", "device": "/dev/vda5", "state": "ready", "used": 3 << 20, "size": 20u64 << 30 });
+        status.disks = vec![serde_json::from_value::<Disk>(disk).unwrap()];
+        status
+    }
+
+    #[test]
+    fn a_node_that_works_and_one_that_does_not_answer() {
+        let silent = Failure::refused("connect", "no", "Look.").with_code("timeout");
+        let text = render(
+            [("m1", Ok(&status())), ("m2", Err(&silent))].into_iter(),
+            at(3700),
+        );
+        assert_eq!(
+            text,
+            "\
+NODE  STATE    CLUSTER   VERSION  KUBERNETES  ETCD   UP
+m1    ok       ams-prod  0.1.0    v1.36.0     3.6.5  1h1m
+m2    timeout
+
+NODE  SERVICE  STATE  FOR   RESTARTS  LAST EXIT
+m1    etcd     ready  1h1m  0
+
+NODE  DISK  DEVICE     STATE  USED  SIZE
+m1    ETCD  /dev/vda5  ready  3MiB  20GiB
+"
+        );
+    }
+
+    #[test]
+    fn what_fails_is_told_with_its_remedy() {
+        let mut status = status();
+        status.disks[0].state = DiskState::ReadOnly;
+        let reason = json!({ "code": "disk-read-only", "cause": "ETCD is read-only.", "remedy": "Look at the disk.", "since": at(60) });
+        let reason: Reason = serde_json::from_value(reason).unwrap();
+        status.disks[0].reason = Some(reason.clone());
+        status.degraded = vec![reason];
+        let mut broken = service("kube-apiserver", ServiceState::BackingOff);
+        broken.crash_looping = true;
+        broken.restarts = 7;
+        let exit = json!({ "code": 1, "at": at(110), "ran_for": 2340 });
+        broken.last_exit = Some(serde_json::from_value(exit).unwrap());
+        broken.last_lines = vec!["unknown flag\x1b[2J".into()];
+        status.services.push(broken);
+        let text = render([("m1", Ok(&status))].into_iter(), at(120));
+        assert_eq!(
+            text,
+            "\
+NODE  STATE         CLUSTER   VERSION  KUBERNETES  ETCD   UP
+m1    degraded (1)  ams-prod  0.1.0    v1.36.0     3.6.5  1h1m
+
+NODE  SERVICE         STATE          FOR  RESTARTS  LAST EXIT
+m1    etcd            ready          2m   0
+m1    kube-apiserver  crash-looping  2m   7         code 1 10s ago after 2.3s
+
+NODE  DISK  DEVICE     STATE      USED  SIZE
+m1    ETCD  /dev/vda5  read-only  3MiB  20GiB
+
+m1 is degraded: disk-read-only for 1m
+  ETCD is read-only.
+  next:
+  Look at the disk.
+
+m1 kube-apiserver: its last lines
+  | unknown flag\u{fffd}[2J
+"
+        );
+    }
+}
