@@ -27,9 +27,15 @@ struct Fixture {
 
 impl Fixture {
     fn new(script: &str) -> Self {
+        Self::with(script, |_, _| ())
+    }
+
+    /// The same of a changed plan; `change` also gets the folder of the test.
+    fn with(script: &str, change: impl FnOnce(&mut ClusterPlan, &Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let image = stand_in_image(folder.path());
-        let plan = ClusterPlan::new(1, folder.path().join("lab"), image);
+        let mut plan = ClusterPlan::new(1, folder.path().join("lab"), image);
+        change(&mut plan, folder.path());
         let provider = NamespaceProvider::new(env!("CARGO_BIN_EXE_lab")).expect("namespaces");
         let node = provider.add_node(&plan.nodes()[0], script).expect("a node");
         node.power_on()
@@ -139,6 +145,27 @@ fn a_power_cut_loses_what_was_not_synced_and_nothing_else() {
             PowerChange::Cut,
             PowerChange::PoweredOn
         ]
+    );
+}
+
+#[test]
+fn files_can_be_laid_over_the_root() {
+    let fixture = Fixture::with(
+        "show /etc/greeting\nlist /etcd\nwrite /etc/new\n",
+        |plan, folder| {
+            let changes = folder.join("changes");
+            std::fs::create_dir_all(changes.join("etc")).expect("make a folder");
+            std::fs::write(changes.join("etc/greeting"), "hello").expect("write");
+            plan.root_changes = Some(changes);
+        },
+    );
+    fixture.wait_for(END, 1);
+    let console = console(fixture.node.as_ref());
+    assert!(console.contains("show /etc/greeting: hello\n"), "{console}");
+    assert!(console.contains("list /etcd: lost+found\n"), "{console}");
+    assert!(
+        console.contains("write /etc/new: error: Read-only file system"),
+        "{console}"
     );
 }
 

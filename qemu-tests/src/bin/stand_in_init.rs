@@ -94,7 +94,7 @@ fn perform(verb: &str, object: &str) -> io::Result<String> {
             names.sort();
             Ok(names.join(" "))
         }
-        // Gives eth0 an address.
+        // Sets the links up, and gives eth0 an address.
         "up" => {
             let address: Ipv4Addr = object.parse().map_err(io::Error::other)?;
             tokio::runtime::Builder::new_current_thread()
@@ -130,6 +130,13 @@ fn perform(verb: &str, object: &str) -> io::Result<String> {
                 Err(error) => Err(error.into()),
             }
         }
+        // A program and its arguments, left running.
+        "run" => {
+            let mut words = object.split(' ');
+            let program = words.next().unwrap_or_default();
+            std::process::Command::new(program).args(words).spawn()?;
+            done
+        }
         "reboot" => match reboot(RebootMode::RB_AUTOBOOT) {
             Ok(never) => match never {},
             Err(error) => Err(error.into()),
@@ -144,15 +151,15 @@ async fn configure(address: Ipv4Addr) -> Result<(), rtnetlink::Error> {
         rtnetlink::new_connection().map_err(|_| rtnetlink::Error::RequestFailed)?;
     tokio::spawn(connection);
     let index =
-        nix::net::if_::if_nametoindex("eth0").map_err(|_| rtnetlink::Error::RequestFailed)?;
-    handle
-        .link()
-        .set(LinkUnspec::new_with_index(index).up().build())
-        .execute()
-        .await?;
+        |name| nix::net::if_::if_nametoindex(name).map_err(|_| rtnetlink::Error::RequestFailed);
+    // What a node says to its own address goes through the loopback link.
+    for name in ["lo", "eth0"] {
+        let up = LinkUnspec::new_with_index(index(name)?).up().build();
+        handle.link().set(up).execute().await?;
+    }
     handle
         .address()
-        .add(index, address.into(), 24)
+        .add(index("eth0")?, address.into(), 24)
         .execute()
         .await
 }

@@ -39,7 +39,7 @@ impl Fixture {
     /// The same of a changed plan; `change` also gets the folder of the test for what it needs.
     pub(crate) fn ready_with(change: impl FnOnce(&mut ClusterPlan, &Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let image = image();
+        let image = super::support::image();
         let tools = Tools::find(Path::new(env!("CARGO_BIN_EXE_lab")), &image)
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
         let mut plan = ClusterPlan::new(1, folder.path().join("lab"), image);
@@ -71,7 +71,7 @@ impl Fixture {
                 "{}\nhistory: {:?}\nconsole:\n{}",
                 chain(&error),
                 self.m1().history(),
-                super::console(self.m1())
+                super::support::console(self.m1())
             )
         })
     }
@@ -197,16 +197,6 @@ impl Fixture {
         let there: BTreeSet<String> = text.lines().map(str::to_owned).collect();
         Ok(acknowledged.difference(&there).cloned().collect())
     }
-}
-
-/// The folder that `make image` has filled: of this repository, or where `MASTHEAD_IMAGE` says.
-fn image() -> PathBuf {
-    let path = std::env::var_os("MASTHEAD_IMAGE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/image"),
-        PathBuf::from,
-    );
-    path.canonicalize()
-        .unwrap_or_else(|error| panic!("{}: {error}; run make image first", path.display()))
 }
 
 /// A folder of files that replace those of the image: an etcd that does not flush what it writes.

@@ -91,3 +91,13 @@ pub(crate) fn parent(process: i32) -> i32 {
         .and_then(|parent| parent.trim().parse().ok())
         .expect("a parent")
 }
+
+/// The folder that `make image` has filled: of this repository, or where `MASTHEAD_IMAGE` says.
+pub(crate) fn image() -> PathBuf {
+    let path = std::env::var_os("MASTHEAD_IMAGE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/image"),
+        PathBuf::from,
+    );
+    path.canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}; run make image first", path.display()))
+}
