@@ -545,3 +545,73 @@ fn mastctl_says_which_nodes_do_not_answer_and_shows_the_others() {
     assert_eq!(states[0]["error"]["code"], "connection-refused");
     assert_eq!(states[1]["status"]["node"]["name"], "m1");
 }
+
+#[test]
+fn a_followed_log_ends_with_its_reader() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    let credentials = node.credentials(&key, Duration::ZERO);
+    block(async {
+        use http_body_util::BodyExt as _;
+        let mut connection = node.client(Some(&credentials)).connect().await.unwrap();
+        let answer = connection
+            .send("follow", "/v1/logs/quiet?follow=true", None::<&()>)
+            .await;
+        let mut body = answer.unwrap().into_body();
+        let first = body.frame().await.unwrap().unwrap();
+        assert_eq!(first.data_ref().unwrap(), "waiting\n");
+        assert!(
+            node.quiet_ended.try_recv().is_err(),
+            "it goes on while somebody reads"
+        );
+    });
+    // The runtime is gone, and the connection with it.
+    node.quiet_ended
+        .recv_timeout(PATIENCE)
+        .expect("the node lets go of the log");
+}
+
+#[test]
+fn strangers_leave_operators_their_places() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    let credentials = node.credentials(&key, Duration::ZERO);
+    block(async {
+        let operator = node.client(Some(&credentials));
+        let mut connection = operator.connect().await.unwrap();
+        // All places of strangers but one: the next connection has still to be looked at.
+        let mut strangers = Vec::new();
+        for _ in 0..15 {
+            strangers.push(node.client(None).connect().await.unwrap());
+        }
+        connection
+            .ask("read", routes::STATUS, None::<&()>)
+            .await
+            .unwrap();
+        for _ in 0..3 {
+            status(&operator).await.unwrap();
+        }
+        drop(strangers);
+    });
+}
+
+#[test]
+fn metrics_are_plain_http() {
+    use std::io::{Read as _, Write as _};
+    let node = TestNode::start(&[]);
+    let get = |path: &str| {
+        let mut socket = std::net::TcpStream::connect(node.metrics).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: m1\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = get("/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        answer.contains("\nmasthead_service_restarts_total{service=\"etcd\"} 3\n"),
+        "{answer}"
+    );
+    assert!(get("/v1/status").starts_with("HTTP/1.1 404"));
+}

@@ -12,7 +12,7 @@ use masthead_api::{ApiError, ErrorCode, FORMAT, Fingerprint, Status, Timestamp};
 use masthead_ctl::client::{Client, Credentials, Trust};
 use masthead_ctl::config::Node as Endpoint;
 use masthead_init::management::{
-    Identity, Issuers, LogRequest, Node, PowerAction, PowerCommand, Server,
+    Identity, Issuers, LogRequest, Node, PowerAction, PowerCommand, Server, metrics,
 };
 use masthead_machine::Scale;
 use masthead_pki::{
@@ -36,6 +36,9 @@ pub(crate) struct Seen {
 /// A node that answers.
 pub(crate) struct TestNode {
     pub(crate) address: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+    /// Says when a client of the log that never ends is gone.
+    pub(crate) quiet_ended: threads::Receiver<()>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) seen: Arc<Mutex<Seen>>,
     authorities: Authorities,
@@ -88,6 +91,7 @@ impl Authorities {
 }
 
 struct Answers {
+    quiet_ended: threads::Sender<()>,
     status: Arc<Mutex<Status>>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -103,7 +107,14 @@ impl Node for Answers {
         match service {
             "etcd" => pieces.try_send("one\ntwo\n".into()).expect("room"),
             // Its log never ends.
-            "quiet" => drop(tokio::spawn(async move { pieces.closed().await })),
+            "quiet" => {
+                pieces.try_send("waiting\n".into()).expect("room");
+                let ended = self.quiet_ended.clone();
+                tokio::spawn(async move {
+                    pieces.closed().await;
+                    let _ = ended.send(());
+                });
+            }
             _ => return None,
         }
         Some(receiver)
@@ -117,7 +128,9 @@ impl TestNode {
         let (identity, watched) = watch::channel(Arc::new(authorities.identity(admins)));
         let fingerprint = watched.borrow().fingerprint();
         let (status, seen) = (Arc::new(Mutex::new(status())), Arc::new(Mutex::default()));
-        let node = Arc::new(Answers {
+        let (ended, quiet_ended) = threads::channel();
+        let node: Arc<dyn Node> = Arc::new(Answers {
+            quiet_ended: ended,
             status: Arc::clone(&status),
             seen: Arc::clone(&seen),
         });
@@ -133,8 +146,11 @@ impl TestNode {
                 .expect("it");
             let serving = async move {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                tell.send(listener.local_addr().expect("an address"))
+                let scraped = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                let addresses = [&listener, &scraped].map(|listener| listener.local_addr());
+                tell.send(addresses.map(|address| address.expect("an address")))
                     .expect("a reader");
+                tokio::spawn(metrics::serve(scraped, Arc::clone(&node)));
                 tokio::spawn(Server::new(watched, node, power, Scale::REAL).serve(listener));
                 while let Some(command) = commands.recv().await {
                     let mut seen = noted.lock().expect("no panic");
@@ -157,9 +173,11 @@ impl TestNode {
                 let _ = tokio::task::spawn_blocking(move || stop.recv()).await;
             });
         });
-        let address = address.recv().expect("the server's address");
+        let [address, metrics] = address.recv().expect("the server's address");
         Self {
             address,
+            metrics,
+            quiet_ended,
             fingerprint,
             seen,
             authorities,
