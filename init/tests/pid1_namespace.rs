@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::Node;
+use support::{Node, send};
 
 #[test]
 fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
@@ -19,7 +19,7 @@ fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
     assert_eq!(orphans.len(), 3);
 
     node.behave("");
-    node.signal(node.supervisor(), Signal::SIGKILL);
+    send(node.supervisor(), Signal::SIGKILL);
     node.wait_for_report("welcome 2 Killed(9)");
     node.release_orphans();
     for (orphan, code) in orphans.iter().zip(40..) {
@@ -28,7 +28,7 @@ fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
     assert_eq!(node.reported("exit ").len(), 3, "an exit is sent once");
 
     node.behave("replay acknowledge");
-    node.signal(node.supervisor(), Signal::SIGKILL);
+    send(node.supervisor(), Signal::SIGKILL);
     node.wait_until("the exits are replayed", || {
         node.reported("exit ").len() == 6
     });
@@ -44,10 +44,10 @@ fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
 
     // The next one asks again, and hears only of what is new.
     node.behave("replay acknowledge orphans");
-    node.signal(node.supervisor(), Signal::SIGKILL);
+    send(node.supervisor(), Signal::SIGKILL);
     node.wait_for_report("welcome 4 Killed(9)");
     node.behave("replay");
-    node.signal(node.supervisor(), Signal::SIGKILL);
+    send(node.supervisor(), Signal::SIGKILL);
     node.wait_for_report("welcome 5 Killed(9)");
     let new = node.reported("orphan ").split_off(3);
     for orphan in &new {
@@ -77,7 +77,7 @@ fn a_silent_supervisor_is_killed_and_replaced() {
         node.age() > Duration::from_millis(300)
     });
     let stopped = Instant::now();
-    node.signal(node.supervisor(), Signal::SIGSTOP);
+    send(node.supervisor(), Signal::SIGSTOP);
     node.wait_for_report("welcome 2 Silent");
     let silence = stopped.elapsed();
     // 5 s at a scale of 0.1, and half of it again for a busy machine.
@@ -112,7 +112,7 @@ fn term_switches_off_and_int_reboots() {
     ] {
         let mut node = Node::start("");
         node.wait_for_report("welcome 1 None");
-        node.signal(node.pid1(), signal);
+        send(node.pid1(), signal);
         let status = node.wait_for_end();
         assert_eq!(
             status.signal(),
@@ -129,10 +129,10 @@ fn term_switches_off_and_int_reboots() {
 fn a_supervisor_that_dies_while_it_stops_services_is_replaced_and_asked_again() {
     let mut node = Node::start("never-stops");
     node.wait_for_report("welcome 1 None");
-    node.signal(node.pid1(), Signal::SIGTERM);
+    send(node.pid1(), Signal::SIGTERM);
     node.wait_for_report("stop PowerOff");
     node.behave("");
-    node.signal(node.supervisor(), Signal::SIGKILL);
+    send(node.supervisor(), Signal::SIGKILL);
     let status = node.wait_for_end();
     assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
     assert_eq!(node.reported("stop PowerOff").len(), 2);

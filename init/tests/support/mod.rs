@@ -157,10 +157,6 @@ impl Node {
             .expect("a supervisor runs")
     }
 
-    pub(crate) fn signal(&self, pid: u32, signal: Signal) {
-        kill(Pid::from_raw(pid.cast_signed()), signal).expect("signalled");
-    }
-
     /// Waits until PID 1 has ended, and says how.
     pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
@@ -252,4 +248,9 @@ fn children(pid: u32) -> Vec<u32> {
     text.split_whitespace()
         .map(|pid| pid.parse().expect("a number"))
         .collect()
+}
+
+/// Sends a signal to a process of a node, as the host counts.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).expect("signalled");
 }
