@@ -1,13 +1,16 @@
-//! The life of one service.
+//! The life of one service: its states, and what leads from one to the next.
+
+mod ending;
+mod running;
 
 use std::time::Duration;
 
 use masthead_machine::{BootTime, Machine, Random};
 
 use crate::back_off::Deaths;
-use crate::prober::{Due, Prober, Verdict};
+use crate::prober::Prober;
 use crate::story::EndedBy;
-use crate::{Action, Answer, Event, Exit, LastExit, Note, Policy, Probe, Process, ServiceName};
+use crate::{Action, Event, Exit, LastExit, Note, Policy, Process, ServiceName};
 
 /// The machine of one service.
 #[derive(Clone, Debug)]
@@ -254,8 +257,6 @@ impl Service {
         self.since = now;
     }
 
-    // What was found in the leaf
-
     fn found_populated(&mut self, now: BootTime, actions: &mut Vec<Action>) {
         match self.state {
             // Somebody is there who should not be, or whom nobody can watch.
@@ -322,267 +323,5 @@ impl Service {
             let until = now + self.policy.patience;
             self.enter(now, State::Starting { kills: 0, until });
         }
-    }
-
-    // Starting
-
-    fn started(&mut self, now: BootTime, process: Process, actions: &mut Vec<Action>) {
-        match self.state {
-            State::Starting { .. } => {
-                self.restarts += u64::from(self.ran);
-                self.start_error = None;
-                actions.push(Action::Note(Note::Started(process)));
-                self.live(now, process, now, actions);
-            }
-            State::Alive(_) | State::Terminating { .. } => {}
-            // It was given up.
-            _ => {
-                self.current = Some(Current {
-                    process,
-                    started: now,
-                    ended_by: None,
-                });
-                self.kill(now, actions);
-            }
-        }
-    }
-
-    fn start_failed(&mut self, now: BootTime, error: String, actions: &mut Vec<Action>) {
-        let State::Starting { .. } = self.state else {
-            return;
-        };
-        actions.push(Action::Note(Note::StartFailed(error.clone())));
-        self.start_error = Some(error);
-        let wait = self.deaths.failed();
-        self.blame(now, wait, actions);
-        self.clear(now, actions);
-    }
-
-    /// A start takes too long: whatever was born in the leaf is killed, so that it ends.
-    fn unblock_start(&mut self, now: BootTime, actions: &mut Vec<Action>) {
-        let State::Starting { kills, until } = &mut self.state else {
-            return;
-        };
-        if !self.wanted && *kills >= self.policy.kill_attempts {
-            self.abandon(now, actions);
-            return;
-        }
-        *kills = kills.saturating_add(1);
-        *until = now + self.policy.patience;
-        actions.extend([Action::Note(Note::StartStuck(*kills)), Action::KillGroup]);
-    }
-
-    fn live(
-        &mut self,
-        now: BootTime,
-        process: Process,
-        started: BootTime,
-        actions: &mut Vec<Action>,
-    ) {
-        self.current = Some(Current {
-            process,
-            started,
-            ended_by: None,
-        });
-        self.ran = true;
-        self.awaited.clear();
-        for prober in self.readiness.iter_mut().chain(&mut self.liveness) {
-            prober.begin(now);
-        }
-        let condition = match self.readiness {
-            Some(_) => Condition::Running,
-            None => Condition::Ready(now),
-        };
-        self.enter(now, State::Alive(condition));
-        if !self.wanted {
-            self.terminate(now, EndedBy::Stop, actions);
-        }
-    }
-
-    // Probing
-
-    fn pursue_probes(&mut self, now: BootTime, actions: &mut Vec<Action>) {
-        for probe in [Probe::Readiness, Probe::Liveness] {
-            let (State::Alive(_), Some(current)) = (&self.state, self.current) else {
-                return;
-            };
-            let process = current.process;
-            match self.prober(probe).and_then(|prober| prober.due(now)) {
-                None => {}
-                Some(Due::Ask(timeout)) => {
-                    actions.push(Action::Probe {
-                        process,
-                        probe,
-                        timeout,
-                    });
-                }
-                Some(Due::Late(timeout)) => {
-                    let answer = Answer::Unhealthy(format!("no answer within {timeout:.1?}"));
-                    self.probe_answered(now, probe, answer, actions);
-                }
-            }
-        }
-    }
-
-    fn prober(&mut self, probe: Probe) -> Option<&mut Prober> {
-        match probe {
-            Probe::Readiness => self.readiness.as_mut(),
-            Probe::Liveness => self.liveness.as_mut(),
-        }
-    }
-
-    fn probe_answered(
-        &mut self,
-        now: BootTime,
-        probe: Probe,
-        answer: Answer,
-        actions: &mut Vec<Action>,
-    ) {
-        let (State::Alive(condition), Some(current)) = (&self.state, self.current) else {
-            return;
-        };
-        let condition = *condition;
-        let starting_up = now < current.started + self.policy.startup;
-        let Some(prober) = self.prober(probe) else {
-            return;
-        };
-        let counts = probe == Probe::Readiness || prober.has_succeeded() || !starting_up;
-        let said = match &answer {
-            Answer::Healthy => String::new(),
-            Answer::Unhealthy(said) => said.clone(),
-        };
-        match (probe, prober.answered(now, answer, counts), condition) {
-            (Probe::Readiness, Some(Verdict::Well), Condition::Running | Condition::Unhealthy) => {
-                actions.push(Action::Note(Note::Ready(now.since(current.started))));
-                self.enter(now, State::Alive(Condition::Ready(now)));
-            }
-            (Probe::Readiness, Some(Verdict::Unwell), Condition::Ready(_)) => {
-                actions.push(Action::Note(Note::NotReady(said)));
-                self.enter(now, State::Alive(Condition::Unhealthy));
-            }
-            (Probe::Liveness, Some(Verdict::Unwell), _) => {
-                actions.push(Action::Note(Note::Hung(said)));
-                let wait = self.deaths.failed();
-                self.blame(now, wait, actions);
-                self.terminate(now, EndedBy::Liveness, actions);
-            }
-            _ => {}
-        }
-    }
-
-    // Ending
-
-    fn terminate(&mut self, now: BootTime, by: EndedBy, actions: &mut Vec<Action>) {
-        if let Some(current) = &mut self.current {
-            current.ended_by = Some(by);
-            actions.push(Action::Terminate {
-                process: current.process,
-            });
-        }
-        let grace = match by {
-            EndedBy::Liveness => self.policy.hung_grace,
-            EndedBy::Stop | EndedBy::Restart => self.policy.stop_grace,
-        };
-        self.enter(
-            now,
-            State::Terminating {
-                grace,
-                kill_at: now + grace,
-            },
-        );
-    }
-
-    fn exited(&mut self, now: BootTime, process: Process, exit: Exit, actions: &mut Vec<Action>) {
-        actions.push(Action::Note(Note::Exited(exit)));
-        if self
-            .current
-            .is_none_or(|current| current.process != process)
-        {
-            // It ended while no supervisor was there, or the report was given up.
-            self.last_exit = Some(LastExit {
-                exit,
-                at: now,
-                ran_for: None,
-                ended_by: None,
-            });
-            return;
-        }
-        self.record_exit(now, exit);
-        match self.state {
-            State::Alive(_) => {
-                let wait = self.deaths.exited(exit);
-                self.blame(now, wait, actions);
-                self.clear(now, actions);
-            }
-            State::Terminating { .. } => self.clear(now, actions),
-            State::Reaping { .. } => self.settle(now, actions),
-            State::Killing { .. } => actions.push(Action::Examine),
-            _ => {}
-        }
-    }
-
-    fn record_exit(&mut self, now: BootTime, exit: Exit) {
-        if let Some(current) = self.current.take() {
-            let ran_for = Some(now.since(current.started));
-            self.last_exit = Some(LastExit {
-                exit,
-                at: now,
-                ran_for,
-                ended_by: current.ended_by,
-            });
-        }
-    }
-
-    fn blame(&mut self, now: BootTime, wait: Duration, actions: &mut Vec<Action>) {
-        self.resume_at = now + wait;
-        actions.extend(
-            self.deaths
-                .crash_loop()
-                .map(Note::CrashLooping)
-                .map(Action::Note),
-        );
-    }
-
-    fn clear(&mut self, now: BootTime, actions: &mut Vec<Action>) {
-        self.enter(
-            now,
-            State::Clearing {
-                kill_at: now + self.policy.straggler_grace,
-            },
-        );
-        actions.push(Action::Examine);
-    }
-
-    fn kill(&mut self, now: BootTime, actions: &mut Vec<Action>) {
-        self.enter(
-            now,
-            State::Killing {
-                attempts: 1,
-                again_at: now + self.policy.patience,
-            },
-        );
-        actions.extend([Action::KillGroup, Action::Examine]);
-    }
-
-    fn kill_again(&mut self, now: BootTime, actions: &mut Vec<Action>) {
-        let State::Killing { attempts, again_at } = &mut self.state else {
-            return;
-        };
-        if attempts.is_power_of_two() {
-            actions.push(Action::Note(Note::KillFailed(*attempts)));
-        }
-        if !self.wanted && *attempts >= self.policy.kill_attempts {
-            self.abandon(now, actions);
-            return;
-        }
-        *attempts = attempts.saturating_add(1);
-        *again_at = now + self.policy.patience;
-        actions.extend([Action::KillGroup, Action::Examine]);
-    }
-
-    /// The stop goes on without this service.
-    fn abandon(&mut self, now: BootTime, actions: &mut Vec<Action>) {
-        actions.push(Action::Note(Note::Abandoned));
-        self.enter(now, State::Stopped { abandoned: true });
     }
 }
