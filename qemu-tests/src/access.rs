@@ -119,13 +119,12 @@ impl Access {
             .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
         match status {
             Ok(status) => {
-                let mut causes = Vec::new();
+                let mut causes = BTreeSet::new();
                 collect_waiting(&status, &mut causes);
-                causes.dedup();
                 if causes.is_empty() {
                     "its apiserver is not ready".to_owned()
                 } else {
-                    causes.join(", ")
+                    causes.into_iter().collect::<Vec<_>>().join("; ")
                 }
             }
             Err(error) => format!("status: {error}"),
@@ -133,8 +132,9 @@ impl Access {
     }
 }
 
-/// The causes of all `waiting` reasons in a status, wherever they are in it.
-fn collect_waiting(value: &Value, causes: &mut Vec<String>) {
+/// The causes of all `waiting` reasons in a status, wherever they are in it; the node repeats those
+/// of its services.
+fn collect_waiting(value: &Value, causes: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
@@ -143,7 +143,15 @@ fn collect_waiting(value: &Value, causes: &mut Vec<String>) {
                     one => std::slice::from_ref(one),
                 };
                 if name == "waiting" {
-                    let cause = |reason: &Value| Some(reason.get("cause")?.as_str()?.to_owned());
+                    let cause = |reason: &Value| {
+                        Some(
+                            reason
+                                .get("cause")?
+                                .as_str()?
+                                .trim_end_matches('.')
+                                .to_owned(),
+                        )
+                    };
                     causes.extend(reasons.iter().filter_map(cause));
                 } else {
                     collect_waiting(field, causes);
@@ -187,13 +195,13 @@ mod tests {
                 "waiting": [{ "code": "disk-missing", "cause": "no disk" }],
                 "services": [
                     { "name": "etcd", "waiting": null },
-                    { "name": "kube-apiserver", "waiting": { "cause": "etcd is not ready" } },
+                    { "name": "kube-apiserver", "waiting": { "cause": "etcd is not ready." } },
                 ],
             }}],
         });
-        let mut causes = Vec::new();
+        let mut causes = BTreeSet::new();
         collect_waiting(&status, &mut causes);
-        causes.sort();
+        let causes: Vec<String> = causes.into_iter().collect();
         assert_eq!(causes, ["etcd is not ready", "no disk"]);
     }
 
