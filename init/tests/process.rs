@@ -111,6 +111,8 @@ fn a_started_process_is_what_the_launch_says() {
     let output = folder.path().join("output");
     let (bind, chown) = (Capability::CAP_NET_BIND_SERVICE, Capability::CAP_CHOWN);
     let mask = format!("{:016x}", bind.bitmask() | chown.bitmask());
+    // A descriptor that would be inherited.
+    let _open = rustix::io::dup(std::io::stderr()).unwrap();
     runtime().block_on(async {
         let leaf = scratch.leaf(&Limits::default());
         let mut launch = sleeper(&output);
