@@ -95,6 +95,13 @@ impl Lab {
     }
 }
 
+/// A test that fails must not leave its daemon, which lives in a session of its own.
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.command(&["down"]).output();
+    }
+}
+
 fn init_process(status: &Value) -> i32 {
     let pid = status["nodes"][0]["init_process"]
         .as_i64()
