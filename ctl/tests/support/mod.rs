@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc as threads};
 
 use bytes::Bytes;
-use masthead_api::status::{Node as StatusNode, NodeKind, Service, ServiceState, Supervisor};
+use masthead_api::status::{
+    Network, Node as StatusNode, NodeKind, Seed, Service, ServiceState, Supervisor,
+};
 use masthead_api::{ApiError, ErrorCode, FORMAT, Fingerprint, Status, Timestamp};
 use masthead_ctl::client::{Client, Credentials, Trust};
 use masthead_ctl::config::Node as Endpoint;
@@ -147,7 +149,7 @@ impl TestNode {
             let serving = async move {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                 let scraped = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                let addresses = [&listener, &scraped].map(|listener| listener.local_addr());
+                let addresses = [&listener, &scraped].map(TcpListener::local_addr);
                 tell.send(addresses.map(|address| address.expect("an address")))
                     .expect("a reader");
                 tokio::spawn(metrics::serve(scraped, Arc::clone(&node)));
@@ -155,7 +157,7 @@ impl TestNode {
                 while let Some(command) = commands.recv().await {
                     let mut seen = noted.lock().expect("no panic");
                     let answer = if seen.power.is_empty() {
-                        rebooted.lock().expect("no panic").node.boot_id = "b2".to_owned();
+                        "b2".clone_into(&mut rebooted.lock().expect("no panic").node.boot_id);
                         Ok(())
                     } else {
                         Err(ApiError::new(
@@ -253,9 +255,9 @@ pub(crate) fn status() -> Status {
             },
         },
         cluster: None,
-        seed: Default::default(),
+        seed: Seed::default(),
         disks: Vec::new(),
-        network: Default::default(),
+        network: Network::default(),
         services: vec![Service {
             name: "etcd".into(),
             state: ServiceState::Ready,
