@@ -577,7 +577,10 @@ fn strangers_leave_operators_their_places() {
     let node = TestNode::start(&[key.public()]);
     let credentials = node.credentials(&key, Duration::ZERO);
     block(async {
-        let operator = node.client(Some(&credentials));
+        // Idle strangers are cut after 10 s: whoever waited for that was not let in.
+        let patience = std::time::Duration::from_secs(5);
+        let trust = Trust::Fingerprint(node.fingerprint);
+        let operator = Client::new(node.endpoint(), trust, Some(&credentials), patience).unwrap();
         let mut connection = operator.connect().await.unwrap();
         // All places of strangers but one: the next connection has still to be looked at.
         let mut strangers = Vec::new();
@@ -614,4 +617,33 @@ fn metrics_are_plain_http() {
         "{answer}"
     );
     assert!(get("/v1/status").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn a_connection_does_not_outlive_its_certificate() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    let credentials = node.credentials(&key, Duration::hours(8) - Duration::seconds(3));
+    block(async {
+        use http_body_util::BodyExt as _;
+        let client = node.client(Some(&credentials));
+        let mut following = client.connect().await.unwrap();
+        let mut asking = client.connect().await.unwrap();
+        let log = following
+            .send("follow", "/v1/logs/quiet?follow=true", None::<&()>)
+            .await;
+        asking
+            .ask("read", routes::STATUS, None::<&()>)
+            .await
+            .unwrap();
+
+        let whole = tokio::time::timeout(PATIENCE, log.unwrap().into_body().collect());
+        let whole = whole.await.expect("the log ends by itself").unwrap();
+        assert_eq!(whole.to_bytes(), "waiting\n");
+        let refused = asking
+            .ask("read", routes::STATUS, None::<&()>)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code, "certificate-required");
+    });
 }
