@@ -407,7 +407,10 @@ fn killed_at_any_step_of_a_start_there_are_never_two_nor_none() {
                 .into_iter()
                 .filter(|pid| !inside.contains(pid))
                 .collect();
-            assert_eq!(outside, [], "{context}: outside of the leaf");
+            assert!(
+                outside.is_empty(),
+                "{context}: outside of the leaf: {outside:?}"
+            );
             let (mut running, mut new) = adopt_or_start(&leaf, &output).await;
             let mut inside = leaf.processes().unwrap();
             if inside.is_empty() {
@@ -440,7 +443,7 @@ fn killed_at_any_step_of_a_start_there_are_never_two_nor_none() {
 
 async fn adopt_or_start(leaf: &Leaf, output: &Path) -> (Running, bool) {
     if let Some(adopted) = adopt(leaf).unwrap() {
-        assert_eq!(adopted.others, []);
+        assert!(adopted.others.is_empty(), "{adopted:?}");
         return (adopted.leader, false);
     }
     let mut launch = sleeper(output);

@@ -129,8 +129,10 @@ pub(super) fn boot_number(record: &Path, segments: &Path) -> Result<u64, Failure
     }
     // Several services may be here at once: the first one's number holds for all.
     let failed = Failure::of("record this boot's number in", record);
-    let service = segments.file_name().unwrap_or_default();
-    let temporary = record.with_added_extension(service);
+    let mut temporary = record.as_os_str().to_owned();
+    temporary.push(".");
+    temporary.push(segments.file_name().unwrap_or_default());
+    let temporary = PathBuf::from(temporary);
     fs::write(&temporary, format!("{}\n", last + 1)).map_err(&failed)?;
     let linked = fs::hard_link(&temporary, record);
     fs::remove_file(&temporary).map_err(&failed)?;
