@@ -60,7 +60,7 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
         kubernetes: &parts.components.versions.kubernetes,
         etcd: &parts.components.versions.etcd,
     };
-    let mut inputs = Inputs::of_step("root", 1)
+    let mut inputs = Inputs::of_step("root", 2)
         .text("mkfs", &mkfs_version()?)
         .text("passwd", &services.passwd())
         .text("group", &services.group())
@@ -117,6 +117,10 @@ fn assemble(
     let release = serde_json::to_string_pretty(release).context("writing release.json")?;
     let put = |target: &str, text: &str| files::put(tree, target, 0o644, text.as_bytes());
     put("/etc/masthead/release.json", &format!("{release}\n"))?;
+    // Without a resolver library programs look here first; etcd asks for localhost.
+    put("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
+    // The supervisor writes the seed's name servers there.
+    files::link("/run/masthead/resolv.conf", tree, "/etc/resolv.conf")?;
     put("/etc/passwd", &services.passwd())?;
     put("/etc/group", &services.group())?;
     for file in &build.manifest.files {

@@ -101,6 +101,22 @@ pub fn write_plan(plan: &ControlPlane, owners: &Owners) -> Result<Changes, Deplo
     Ok(changes)
 }
 
+/// Makes the directories that a service writes to, on the file systems that are mounted now, and gives them to it.
+pub fn make_service_directories(service: &masthead_policy::Service) -> Result<(), DeployError> {
+    for directory in &service.directories {
+        let path = PathBuf::from(&directory.path);
+        let made = make_directory(&path, directory.mode).and_then(|()| {
+            if geteuid().is_root() {
+                chown(&path, Some(service.uid), Some(service.gid))
+            } else {
+                Ok(())
+            }
+        });
+        made.map_err(|source| DeployError { path, source })?;
+    }
+    Ok(())
+}
+
 fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(mode))

@@ -31,7 +31,7 @@ mod storage;
 mod tests;
 
 pub use bootstrap::{BootstrapError, apply_bootstrap, keep_bootstrap_applied};
-pub use deploy::{Changes, DeployError, Owners, write_plan};
+pub use deploy::{Changes, DeployError, Owners, make_service_directories, write_plan};
 pub use first_start::{EtcdVolume, confirm_started, first_start};
 pub use founding::{Established, Identity, establish};
 pub use keeper::{Issued, Keeper};

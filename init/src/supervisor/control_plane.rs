@@ -25,7 +25,8 @@ use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::{condition, log};
 use crate::identity::{
     EtcdVolume, Identity, Keeper, Owners, Problem, confirm_started, first_start,
-    keep_bootstrap_applied, write_plan,
+    keep_bootstrap_applied,
+    make_service_directories, write_plan,
 };
 use crate::management::{self, Issuers, PowerCommand, Server};
 use crate::node::NodeOptions;
@@ -216,15 +217,10 @@ impl ControlPlaneTask {
     }
 
     fn plan(&self, leaves: &Leaves, etcd_start: EtcdStart) -> ControlPlane {
-        let (audit, paths) = match self.master.disk {
-            DiskSelector::Match(_) => (AuditStore::Disk, Paths::default()),
-            DiskSelector::Memory => (
-                AuditStore::Memory,
-                Paths {
-                    audit: PathBuf::from("/run/masthead/audit"),
-                    ..Paths::default()
-                },
-            ),
+        // In memory, /data is a tmpfs: the same place, with less room.
+        let audit = match self.master.disk {
+            DiskSelector::Match(_) => AuditStore::Disk,
+            DiskSelector::Memory => AuditStore::Memory,
         };
         plan(&Inputs {
             seed: &self.seed,
@@ -237,7 +233,7 @@ impl ControlPlaneTask {
             leaves,
             audit,
             scale: self.node.scale,
-            paths,
+            paths: Paths::default(),
         })
     }
 
@@ -270,6 +266,8 @@ impl ControlPlaneTask {
         let policy = table
             .get(name)
             .with_context(|| format!("configs/node/services.toml has no service `{name}`"))?;
+        make_service_directories(policy)
+            .with_context(|| format!("make the directories of {name}"))?;
         let leaf = groups.leaf(name, &policy.into())?;
         without.extend(leaf.without().iter().cloned());
         let mut rights = Rights::try_from(policy)?;
