@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::formats::cpio::{self, Kind};
 use crate::formats::erofs::{self, Superblock};
+use crate::formats::initramfs;
 use crate::formats::pe;
 
 /// All that can be said about an image.
@@ -30,7 +31,7 @@ pub struct Inspection {
     /// `.sbat`: generations for revocation, line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sbat: Vec<String>,
-    /// `.initrd`, if it is an uncompressed cpio archive: its entries.
+    /// `.initrd`, if it is of cpio archives that are not compressed, or by zstd: their entries.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub initrd: Vec<Entry>,
 }
@@ -85,8 +86,8 @@ pub fn inspect(program: &[u8]) -> Result<Inspection, pe::Error> {
             text.lines().map(ToOwned::to_owned).collect()
         })
     };
-    let initrd = content(".initrd")
-        .and_then(|bytes| cpio::read(bytes).ok())
+    let archives = content(".initrd")
+        .and_then(|bytes| initramfs::archives(bytes).ok())
         .unwrap_or_default();
     Ok(Inspection {
         size: program.len() as u64,
@@ -95,7 +96,11 @@ pub fn inspect(program: &[u8]) -> Result<Inspection, pe::Error> {
         kernel_release: text(".uname"),
         os_release: lines(".osrel"),
         sbat: lines(".sbat"),
-        initrd: initrd.iter().map(entry).collect(),
+        initrd: archives
+            .iter()
+            .filter_map(|archive| cpio::read(archive).ok())
+            .flat_map(|(entries, _)| entries.iter().map(entry).collect::<Vec<_>>())
+            .collect(),
         sections: sections
             .iter()
             .map(|section| Section {

@@ -1,8 +1,6 @@
 //! The "newc" cpio archive that the kernel unpacks as its initial root.
 //!
-//! Format: Documentation/driver-api/early-userspace/buffer-format.rst of the kernel. The archive
-//! is written uncompressed: nearly all of it is an EROFS image that is compressed already, and an
-//! emulated machine decompresses slowly.
+//! Format: Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
 
 use std::io::{self, Write};
 
@@ -171,8 +169,8 @@ pub enum Error {
     },
 }
 
-/// Reads an uncompressed newc archive.
-pub fn read(archive: &[u8]) -> Result<Vec<Entry<'_>>, Error> {
+/// Reads an uncompressed newc archive; returns its entries, and how many bytes it has.
+pub fn read(archive: &[u8]) -> Result<(Vec<Entry<'_>>, usize), Error> {
     let mut entries = Vec::new();
     let mut offset = 0;
     loop {
@@ -199,7 +197,7 @@ pub fn read(archive: &[u8]) -> Result<Vec<Entry<'_>>, Error> {
             .and_then(|name| std::str::from_utf8(name).ok())
             .ok_or_else(malformed)?;
         if name == TRAILER {
-            return Ok(entries);
+            return Ok((entries, name_end.next_multiple_of(4).min(archive.len())));
         }
         let start = name_end.next_multiple_of(4);
         let content = archive
@@ -246,7 +244,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let archive = sample();
-        let entries = read(&archive).expect("reading");
+        let (entries, length) = read(&archive).expect("reading");
+        assert_eq!(length, archive.len());
         let names: Vec<_> = entries.iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["dev", "dev/console", "init", "link"]);
         assert_eq!(entries[1].kind, Kind::CharacterDevice(5, 1));

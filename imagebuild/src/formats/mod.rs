@@ -3,6 +3,7 @@
 pub mod cpio;
 pub mod elf;
 pub mod erofs;
+pub mod initramfs;
 pub mod module_info;
 pub mod pe;
 

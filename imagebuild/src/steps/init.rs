@@ -66,7 +66,7 @@ fn cargo(root: &Path, target: &Path, time: u64) -> Result<PathBuf> {
             .args([
                 "build",
                 "--quiet",
-                "--release",
+                "--profile=image",
                 "--locked",
                 "--package",
                 "masthead-init",
@@ -81,5 +81,5 @@ fn cargo(root: &Path, target: &Path, time: u64) -> Result<PathBuf> {
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_BUILD_TARGET"),
     )?;
-    Ok(target.join("x86_64-unknown-linux-gnu/release/init"))
+    Ok(target.join("x86_64-unknown-linux-gnu/image/init"))
 }
