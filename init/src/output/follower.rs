@@ -26,6 +26,7 @@ pub(super) async fn follow(config: Arc<Config>, state: watch::Sender<State>) {
         let Err(error) = attempt(&config, &state).await;
         let detail = format!("cannot follow `{}`: {error}", config.source.display());
         report(
+            &config,
             &state,
             Failure {
                 cause: Cause::SourceUnreadable,
@@ -44,22 +45,21 @@ async fn attempt(config: &Arc<Config>, state: &watch::Sender<State>) -> io::Resu
         .await
 }
 
-/// Publishes a trouble; one of the same cause keeps its time.
-fn report(state: &watch::Sender<State>, Failure { cause, detail }: Failure) {
+/// Publishes a trouble; one of the same cause keeps its time, and is logged once.
+fn report(config: &Config, state: &watch::Sender<State>, Failure { cause, detail }: Failure) {
     state.send_if_modified(|state| {
-        let same = state
-            .trouble
-            .as_ref()
-            .filter(|trouble| trouble.cause == cause);
+        let before = state.trouble.take();
+        let same = before.as_ref().filter(|trouble| trouble.cause == cause);
+        if same.is_none() {
+            tracing::warn!(service = config.service, detail, "output is not stored");
+        }
         let since = same.map_or_else(SystemTime::now, |trouble| trouble.since);
-        let trouble = Some(Trouble {
+        state.trouble = Some(Trouble {
             cause,
             detail,
             since,
         });
-        let modified = state.trouble != trouble;
-        state.trouble = trouble;
-        modified
+        state.trouble != before
     });
 }
 
@@ -121,7 +121,7 @@ impl<'a> Follower<'a> {
                     let seconds = self.config.bounds.stall.as_secs_f32();
                     let path = self.config.segments.display();
                     let detail = format!("a write below `{path}` has not come back for {seconds} s");
-                    report(self.state, Failure { cause: Cause::DiskStalled, detail });
+                    report(self.config, self.state, Failure { cause: Cause::DiskStalled, detail });
                     self.look()?;
                 }
                 () = sleep_until(self.retry), if round.is_none() && self.due => {}
@@ -149,6 +149,13 @@ impl<'a> Follower<'a> {
                 self.due |= more;
                 self.state.send_if_modified(|state| {
                     let before = state.clone();
+                    if before.trouble.is_some() {
+                        tracing::info!(
+                            service = self.config.service,
+                            lost,
+                            "output is stored again"
+                        );
+                    }
                     *state = State {
                         stored,
                         lost,
@@ -161,7 +168,7 @@ impl<'a> Follower<'a> {
             Err(failure) => {
                 self.due = true;
                 self.retry = Instant::now() + self.config.bounds.retry;
-                report(self.state, failure);
+                report(self.config, self.state, failure);
             }
         }
     }

@@ -27,6 +27,6 @@ mod stat;
 
 pub use launch::{Account, Launch, ResourceLimit, Rights};
 pub use leaf::{Leaf, LeafError, Limits, Services, Without};
-pub use running::{AdoptError, Adopted, End, Running, adopt};
 pub use policy::InvalidRights;
+pub use running::{AdoptError, Adopted, End, Running, adopt};
 pub use start::{StartError, start};
