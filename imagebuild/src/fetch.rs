@@ -63,12 +63,13 @@ impl<R: Read, W: io::Write> Read for Copying<R, W> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::{BufRead as _, Write as _};
 
     /// Serves one body to one client on the loopback interface; returns its address.
-    fn serve(status: &'static str, body: &'static [u8]) -> String {
+    pub(crate) fn serve(status: &'static str, body: impl Into<Vec<u8>>) -> String {
+        let body = body.into();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         std::thread::spawn(move || {
@@ -84,7 +85,7 @@ mod tests {
             );
             let mut stream = reader.into_inner();
             stream.write_all(head.as_bytes()).expect("writing");
-            stream.write_all(body).expect("writing");
+            stream.write_all(&body).expect("writing");
         });
         format!("http://{address}/program")
     }

@@ -107,6 +107,7 @@ fn obtain(fetcher: &Fetcher, fetch: &Fetch, folder: &Path) -> Result<()> {
                 .arg(scratch.path())
                 .arg(member)
                 .stdout(file)
+                .stderr(std::process::Stdio::null())
                 .status()
                 .context("starting tar")?;
             ensure!(
@@ -265,6 +266,8 @@ pub fn digest_of(build: &Build<'_>, components: &Components, program: &str) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fetch::tests::serve;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn requirements_are_read_in_both_forms() {
@@ -286,5 +289,75 @@ mod tests {
         assert_eq!(stamps.matches("gitVersion=v1.36.3").count(), 2);
         assert!(stamps.contains("k8s.io/client-go/pkg/version.gitMinor=36"));
         assert!(stamps.contains("buildDate=1970-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_folder_must_have_what_a_node_needs() {
+        let scratch = tempfile::tempdir().expect("a folder for the test");
+        let (source, target) = (scratch.path().join("source"), scratch.path().join("target"));
+        for folder in [&source, &target] {
+            fs::create_dir(folder).expect("creating");
+        }
+        for name in [
+            "etcd",
+            "kube-apiserver",
+            "kube-scheduler",
+            "etcdctl",
+            "unrelated",
+        ] {
+            files::put(&source, name, 0o644, name.as_bytes()).expect("writing");
+        }
+        let error = take(&source, &target).expect_err("one is missing");
+        assert!(
+            error
+                .to_string()
+                .ends_with("has no kube-controller-manager"),
+            "{error}"
+        );
+        files::put(&source, "kube-controller-manager", 0o644, b"").expect("writing");
+        assert_eq!(take(&source, &target).expect("all are there"), "5 programs");
+        assert!(!target.join("unrelated").exists());
+        let mode = fs::metadata(target.join("etcd"))
+            .expect("looking")
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn a_program_is_taken_out_of_an_archive() {
+        let scratch = tempfile::tempdir().expect("a folder for the test");
+        files::put(scratch.path(), "release/etcd", 0o755, b"the program").expect("writing");
+        let archive = scratch.path().join("release.tar.gz");
+        process::run(
+            Command::new("tar")
+                .args(["--create", "--gzip", "--directory"])
+                .arg(scratch.path())
+                .arg("--file")
+                .arg(&archive)
+                .arg("release"),
+        )
+        .expect("packing");
+        let archive = fs::read(archive).expect("reading");
+        let target = scratch.path().join("target");
+        fs::create_dir(&target).expect("creating");
+        let mut fetch = Fetch {
+            name: "etcd".to_owned(),
+            url: serve("200 OK", archive.clone()),
+            sha256: Digest::of(&archive),
+            member: Some("release/etcd".to_owned()),
+        };
+        obtain(&Fetcher::new(), &fetch, &target).expect("fetching");
+        assert_eq!(
+            fs::read(target.join("etcd")).expect("reading"),
+            b"the program"
+        );
+        assert_eq!(fs::read_dir(&target).expect("listing").count(), 1);
+        fetch.url = serve("200 OK", archive);
+        fetch.member = Some("release/etcdctl".to_owned());
+        let error = obtain(&Fetcher::new(), &fetch, &target).expect_err("no such member");
+        assert!(
+            error.to_string().contains("holds no release/etcdctl"),
+            "{error}"
+        );
     }
 }
