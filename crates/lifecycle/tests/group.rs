@@ -173,12 +173,8 @@ fn stops_each_before_those_that_it_needs() {
         [""; 0],
         "said once"
     );
-    assert!(
-        group
-            .stories()
-            .iter()
-            .all(|story| story.phase == Phase::Stopped)
-    );
+    let phases: Vec<Phase> = group.stories().iter().map(|story| story.phase).collect();
+    assert_eq!(phases, [Phase::Stopped; 4]);
 }
 
 #[test]
