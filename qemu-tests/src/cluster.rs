@@ -12,10 +12,10 @@ use crate::{
     directory::{Directory, write_private},
     error::{Error, Result},
     namespace::NamespaceProvider,
-    qemu::{MachineOptions, VmProvider},
     patience::{Look, Patience, wait_until},
     plan::{ClusterPlan, MAXIMUM_MASTERS},
     provider::{Forward, Node, Power, PowerEvent, Provider, ProviderKind},
+    qemu::{MachineOptions, VmProvider},
     tools::{Tools, run},
 };
 
@@ -336,9 +336,10 @@ fn provider(kind: ProviderKind, plan: &ClusterPlan, tools: &Tools) -> Result<Box
     }
     match kind {
         ProviderKind::Namespace => Ok(Box::new(NamespaceProvider::new(&tools.lab)?)),
-        ProviderKind::Vm => {
-            Ok(Box::new(VmProvider::new(&plan.image, MachineOptions::default())?))
-        }
+        ProviderKind::Vm => Ok(Box::new(VmProvider::new(
+            &plan.image,
+            MachineOptions::default(),
+        )?)),
     }
 }
 

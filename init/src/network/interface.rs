@@ -34,7 +34,9 @@ pub(super) fn find(sys: &Path, selector: &Selector) -> Result<Interface, Network
             .or_else(|| present.first()),
     };
     found.cloned().ok_or_else(|| NetworkError::NoInterface {
-        wanted: selector.mac.map_or_else(|| "(any)".to_owned(), |mac| mac.to_string()),
+        wanted: selector
+            .mac
+            .map_or_else(|| "(any)".to_owned(), |mac| mac.to_string()),
         present: if present.is_empty() {
             "no Ethernet interfaces".to_owned()
         } else {
@@ -49,7 +51,9 @@ pub(super) fn find(sys: &Path, selector: &Selector) -> Result<Interface, Network
 
 /// Every interface of type Ethernet (ARPHRD_ETHER, linux/if_arp.h), by name.
 fn ethernet(sys: &Path) -> Vec<Interface> {
-    let Ok(entries) = fs::read_dir(sys.join("class/net")) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(sys.join("class/net")) else {
+        return Vec::new();
+    };
     let mut interfaces: Vec<_> = entries
         .flatten()
         .filter_map(|entry| {
@@ -76,9 +80,12 @@ mod tests {
     fn interface(sys: &Path, name: &str, index: u32, mac: &str, carrier: &str, kind: &str) {
         let folder = sys.join("class/net").join(name);
         fs::create_dir_all(&folder).expect("made");
-        for (file, value) in
-            [("ifindex", index.to_string().as_str()), ("address", mac), ("carrier", carrier), ("type", kind)]
-        {
+        for (file, value) in [
+            ("ifindex", index.to_string().as_str()),
+            ("address", mac),
+            ("carrier", carrier),
+            ("type", kind),
+        ] {
             fs::write(folder.join(file), format!("{value}\n")).expect("written");
         }
     }
@@ -91,16 +98,27 @@ mod tests {
         interface(sys, "eth0", 2, "52:54:00:10:00:11", "0", "1");
         interface(sys, "eth1", 3, "52:54:00:10:00:12", "1", "1");
         let by_mac = |mac: &str| {
-            find(sys, &Selector { mac: Some(mac.parse().expect("a MAC address")), serial: None })
+            find(
+                sys,
+                &Selector {
+                    mac: Some(mac.parse().expect("a MAC address")),
+                    serial: None,
+                },
+            )
         };
         assert_eq!(by_mac("52:54:00:10:00:11").expect("there").name, "eth0");
-        let error = by_mac("52:54:00:10:00:99").expect_err("not there").to_string();
+        let error = by_mac("52:54:00:10:00:99")
+            .expect_err("not there")
+            .to_string();
         assert_eq!(
             error,
             "no interface of this machine has the MAC address 52:54:00:10:00:99; there are \
              eth0 52:54:00:10:00:11, eth1 52:54:00:10:00:12"
         );
-        let by_serial = Selector { mac: None, serial: Some("X".to_owned()) };
+        let by_serial = Selector {
+            mac: None,
+            serial: Some("X".to_owned()),
+        };
         assert_eq!(find(sys, &by_serial).expect("there").name, "eth1");
     }
 }

@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use masthead_api::{Network, Reason, ReasonCode, Timestamp};
+use masthead_api::status::Network;
+use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_machine::Scale;
 use masthead_seed::Master;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
@@ -64,7 +65,11 @@ pub async fn keep(master: Master, scale: Scale, report: watch::Sender<Network>) 
         match interface::find(&sys, &master.selector) {
             Ok(found) => {
                 let anew = configured.as_ref().map(|known| known.index) != Some(found.index);
-                let result = if anew { configure(&found, &master).await } else { Ok(()) };
+                let result = if anew {
+                    configure(&found, &master).await
+                } else {
+                    Ok(())
+                };
                 match result {
                     Ok(()) => {
                         publish(&report, &sys, &found, &master);
@@ -87,9 +92,11 @@ pub async fn keep(master: Master, scale: Scale, report: watch::Sender<Network>) 
 
 /// Sets link, address and default route. All of it may be there already.
 async fn configure(interface: &Interface, master: &Master) -> Result<(), NetworkError> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(|source| {
-        NetworkError::Io { step: "opening a netlink socket".to_owned(), source }
-    })?;
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| NetworkError::Io {
+            step: "opening a netlink socket".to_owned(),
+            source,
+        })?;
     let connection = tokio::spawn(connection);
     let result = apply(&handle, interface, master).await;
     connection.abort();
@@ -106,7 +113,12 @@ async fn apply(
     // The loopback device always has index 1 (LOOPBACK_IFINDEX, net/flow.h).
     for (index, name) in [(1, "lo"), (interface.index, name)] {
         let up = LinkUnspec::new_with_index(index).up().build();
-        handle.link().set(up).execute().await.map_err(refused(format!("switching {name} on")))?;
+        handle
+            .link()
+            .set(up)
+            .execute()
+            .await
+            .map_err(refused(format!("switching {name} on")))?;
     }
     let prefix = master.network.prefix;
     handle
@@ -115,7 +127,10 @@ async fn apply(
         .replace()
         .execute()
         .await
-        .map_err(refused(format!("setting {}/{prefix} on {name}", master.address)))?;
+        .map_err(refused(format!(
+            "setting {}/{prefix} on {name}",
+            master.address
+        )))?;
     if let Some(gateway) = master.network.gateway {
         let route = match gateway {
             IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
@@ -133,10 +148,15 @@ async fn apply(
             .replace()
             .execute()
             .await
-            .map_err(refused(format!("setting the default route by {gateway} on {name}")))?;
+            .map_err(refused(format!(
+                "setting the default route by {gateway} on {name}"
+            )))?;
     }
     write_resolv_conf(Path::new(RESOLV_CONF), &master.network.dns).map_err(|source| {
-        NetworkError::Io { step: format!("writing {RESOLV_CONF}"), source }
+        NetworkError::Io {
+            step: format!("writing {RESOLV_CONF}"),
+            source,
+        }
     })
 }
 
@@ -167,8 +187,10 @@ fn publish(report: &watch::Sender<Network>, sys: &Path, interface: &Interface, m
             addresses: vec![format!("{}/{}", master.address, master.network.prefix)],
             gateway: master.network.gateway.map(|gateway| gateway.to_string()),
             waiting: (!carrier).then(|| {
-                Reason::new(ReasonCode::NetworkNoCarrier, Timestamp::now())
-                    .with_cause(format!("{} ({}) has no carrier.", interface.name, interface.mac))
+                Reason::new(ReasonCode::NetworkNoCarrier, Timestamp::now()).with_cause(format!(
+                    "{} ({}) has no carrier.",
+                    interface.name, interface.mac
+                ))
             }),
         };
         true
@@ -182,7 +204,10 @@ fn wait(report: &watch::Sender<Network>, reason: Reason) {
             .as_ref()
             .is_some_and(|before| before.code == reason.code && before.cause == reason.cause);
         if !same {
-            *network = Network { waiting: Some(reason), ..Network::default() };
+            *network = Network {
+                waiting: Some(reason),
+                ..Network::default()
+            };
         }
         !same
     });
@@ -209,7 +234,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("made");
         let path = folder.path().join("resolv.conf");
         write_resolv_conf(&path, &["10.0.0.2".parse().expect("address")]).expect("written");
-        let both = ["10.0.0.3".parse().expect("address"), "fd00::1".parse().expect("address")];
+        let both = [
+            "10.0.0.3".parse().expect("address"),
+            "fd00::1".parse().expect("address"),
+        ];
         write_resolv_conf(&path, &both).expect("written");
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(text, "nameserver 10.0.0.3\nnameserver fd00::1\n");
