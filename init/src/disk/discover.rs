@@ -101,12 +101,11 @@ fn serial(folder: &Path) -> Option<String> {
     let text = ["serial", "device/serial"]
         .into_iter()
         .find_map(|file| fs::read_to_string(folder.join(file)).ok());
-    let serial = match text {
-        Some(text) => text,
-        None => {
-            let page = fs::read(folder.join("device/vpd_pg80")).ok()?;
-            String::from_utf8_lossy(page.get(4..)?).into_owned()
-        }
+    let serial = if let Some(text) = text {
+        text
+    } else {
+        let page = fs::read(folder.join("device/vpd_pg80")).ok()?;
+        String::from_utf8_lossy(page.get(4..)?).into_owned()
     };
     let serial = serial.trim_matches(|letter: char| letter.is_whitespace() || letter == '\0');
     (!serial.is_empty()).then(|| serial.to_owned())

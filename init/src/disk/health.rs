@@ -177,13 +177,13 @@ fn see(target: &Path) -> Seen {
             detail: Some("the kernel mounted it read-only after an error".to_owned()),
             ..seen
         },
-        Ok(()) => seen,
         Err(Errno::EROFS) => Seen {
             state: DiskState::ReadOnly,
             detail: Some(Errno::EROFS.desc().to_owned()),
             ..seen
         },
-        Err(Errno::ENOSPC | Errno::EDQUOT) => seen,
+        // A full file system was told above.
+        Ok(()) | Err(Errno::ENOSPC | Errno::EDQUOT) => seen,
         Err(errno) => Seen {
             state: DiskState::Lost,
             detail: Some(errno.desc().to_owned()),
@@ -211,21 +211,18 @@ pub fn mount_line(target: &Path) -> Option<MountLine> {
 /// See fstab(5) and proc_pid_mounts(5). `emergency_ro` and `shutdown` are how newer kernels show an
 /// ext4 that gave up without the mount having been changed.
 fn parse_mounts(mounts: &str, target: &Path) -> Option<MountLine> {
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ');
-            let (source, at) = (fields.next()?, fields.next()?);
-            let (kind, options) = (fields.next()?, fields.next()?);
-            (Path::new(at) == target).then(|| MountLine {
-                source: source.to_owned(),
-                kind: kind.to_owned(),
-                read_only: options
-                    .split(',')
-                    .any(|option| matches!(option, "ro" | "emergency_ro" | "shutdown")),
-            })
+    mounts.lines().rev().find_map(|line| {
+        let mut fields = line.split(' ');
+        let (source, at) = (fields.next()?, fields.next()?);
+        let (kind, options) = (fields.next()?, fields.next()?);
+        (Path::new(at) == target).then(|| MountLine {
+            source: source.to_owned(),
+            kind: kind.to_owned(),
+            read_only: options
+                .split(',')
+                .any(|option| matches!(option, "ro" | "emergency_ro" | "shutdown")),
         })
-        .last()
+    })
 }
 
 fn reason(state: &DiskState, mounted: &MountedRole, detail: Option<&str>) -> Option<Reason> {

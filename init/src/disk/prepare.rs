@@ -85,8 +85,7 @@ pub fn prepare(roots: &Roots, name: &str, holds: Holds) -> Result<Table, Prepare
     let mut device = Device::open(&disk).map_err(at("opening for writing"))?;
     let bytes = device.seek(SeekFrom::End(0)).map_err(at("measuring"))?;
     let sector_bytes = logical_sector_bytes(roots, name);
-    let mut random = Vec::new();
-    random.resize(16 * (Role::ALL.len() + 1), 0);
+    let mut random = vec![0; 16 * (Role::ALL.len() + 1)];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| at("asking for random numbers")(errno.into()))?;
     let mut guids = random.chunks_exact(16).map(version_4);

@@ -25,8 +25,7 @@ use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::{condition, log};
 use crate::identity::{
     EtcdVolume, Identity, Keeper, Owners, Problem, confirm_started, first_start,
-    keep_bootstrap_applied,
-    make_service_directories, write_plan,
+    keep_bootstrap_applied, make_service_directories, write_plan,
 };
 use crate::management::{self, Issuers, PowerCommand, Server};
 use crate::node::NodeOptions;
@@ -367,7 +366,7 @@ async fn listen(address: SocketAddr, scale: masthead_machine::Scale) -> TcpListe
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
             Err(error) => {
-                tracing::warn!(%address, %error, "a port cannot be listened on; trying again")
+                tracing::warn!(%address, %error, "a port cannot be listened on; trying again");
             }
         }
         tokio::time::sleep(scale * TRY_AGAIN).await;
