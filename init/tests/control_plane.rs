@@ -43,14 +43,20 @@ const INSIDE: &str = "MASTHEAD_TEST_INSIDE_NAMESPACE";
 fn a_cluster_of_one_runs_a_deployment() {
     if std::env::var_os(INSIDE).is_none() {
         // The whole test again in a network namespace, which ends with it.
-        let status = Command::new("unshare")
+        let output = Command::new("unshare")
             .args(["--net", "--"])
             .arg(std::env::current_exe().unwrap())
             .args([TEST, "--exact", "--ignored", "--nocapture"])
             .env(INSIDE, "1")
-            .status()
+            .output()
             .unwrap();
-        assert!(status.success());
+        // Shown only on failure: its own count of tests is not one more.
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         return;
     }
     run("ip", &["link", "set", "lo", "up"]);
