@@ -112,6 +112,9 @@ pub fn prepare(roots: &Roots, name: &str, holds: Holds) -> Result<Table, Prepare
         )
         .map_err(at("clearing META"))?;
     }
+    device.sync().map_err(at("waiting for the disk"))?;
+    // Whoever holds the whole disk for itself holds its partitions too: mke2fs would be refused.
+    drop(device);
     for role in holds.roles().filter(|role| role.has_file_system()) {
         let policy = policy_of(role)?;
         let partition = partition_path(roots, name, &table, role);
@@ -124,6 +127,7 @@ pub fn prepare(roots: &Roots, name: &str, holds: Holds) -> Result<Table, Prepare
             |code| code == 0,
         )?;
     }
+    let mut device = Device::open(&disk).map_err(at("opening for writing"))?;
     device.sync().map_err(at("waiting for the disk"))?;
     table.prepared = true;
     table.write(&mut device).map_err(table_error)?;

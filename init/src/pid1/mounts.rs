@@ -29,6 +29,8 @@ pub(super) fn mount_all(table: &Mounts, kind: NodeKind) -> Result<(), MountError
     for line in table.on(kind.is_machine()) {
         match mount_one(line, Path::new("/")) {
             Ok(()) => {}
+            // The kernel shows no place for it: what it is for is not in this machine.
+            Err(error) if line.optional && error.source.kind() == io::ErrorKind::NotFound => {}
             Err(error) if line.optional => {
                 say!("without {} on {}: {}", line.kind, line.target, error.source);
             }

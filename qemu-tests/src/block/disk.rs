@@ -8,9 +8,11 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 /// Bytes a sector: what a disk writes whole or not at all.
 pub const SECTOR: usize = 512;
-/// A real disk's cache is bounded, and it writes the oldest when it is full: 32 MiB.
+/// A real disk's cache is bounded, and it makes room when it is full: 32 MiB.
 const LARGEST_CACHE: usize = (32 << 20) / SECTOR;
 
 /// What a cut leaves of the sectors that were written and not flushed.
@@ -80,7 +82,7 @@ impl VolatileDisk {
         if self.fault == Fault::Gone {
             return Err(gone());
         }
-        let first = self.sectors(offset, buffer.len())?;
+        let first = self.sectors(offset, buffer.len() as u64)?;
         self.file.read_exact_at(buffer, offset)?;
         let last = first + (buffer.len() / SECTOR) as u64;
         for (sector, data) in self.cache.range(first..last) {
@@ -93,7 +95,7 @@ impl VolatileDisk {
     /// Writes into the cache. Offset and length are whole sectors.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.writable()?;
-        let first = self.sectors(offset, data.len())?;
+        let first = self.sectors(offset, data.len() as u64)?;
         for (sector, chunk) in (first..).zip(data.chunks_exact(SECTOR)) {
             let mut copy = Box::new([0; SECTOR]);
             copy.copy_from_slice(chunk);
@@ -108,16 +110,18 @@ impl VolatileDisk {
         Ok(())
     }
 
-    /// Writes zeros, as a trim does here: what is discarded reads as zeros.
+    /// Makes a range read as zeros. It goes past the cache, as a disk may write anything at any time:
+    /// a file system in the making zeroes more than a cache holds.
     pub fn zero(&mut self, offset: u64, length: u64) -> io::Result<()> {
-        let zeros = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < length {
-            let part = usize::try_from(length - at)
-                .unwrap_or(zeros.len())
-                .min(zeros.len());
-            self.write(offset + at, &zeros[..part])?;
-            at += part as u64;
+        self.writable()?;
+        let first = self.sectors(offset, length)?;
+        let last = first + length / SECTOR as u64;
+        self.cache
+            .extract_if(first..last, |_, _| true)
+            .for_each(drop);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if length > 0 {
+            fallocate(&self.file, flags, offset, length)?;
         }
         Ok(())
     }
@@ -134,19 +138,15 @@ impl VolatileDisk {
     /// The power goes. Returns how many written sectors were lost.
     pub fn cut(&mut self, cut: Cut) -> io::Result<usize> {
         let mut lost = 0;
-        let mut random = match cut {
-            Cut::Drop => 0,
-            Cut::Torn(seed) => seed | 1,
-        };
         while let Some((sector, data)) = self.cache.pop_first() {
-            // xorshift64 (Marsaglia 2003): a repeatable coin is all that is needed.
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            if random & (1 << 20) == 0 {
-                lost += 1;
-            } else {
+            let survives = match cut {
+                Cut::Drop => false,
+                Cut::Torn(seed) => coin(seed, sector),
+            };
+            if survives {
                 self.file.write_all_at(&data[..], sector * SECTOR as u64)?;
+            } else {
+                lost += 1;
             }
         }
         Ok(lost)
@@ -160,17 +160,29 @@ impl VolatileDisk {
         }
     }
 
-    fn sectors(&self, offset: u64, length: usize) -> io::Result<u64> {
-        let whole = offset.is_multiple_of(SECTOR as u64) && length.is_multiple_of(SECTOR);
+    fn sectors(&self, offset: u64, length: u64) -> io::Result<u64> {
+        let sector = SECTOR as u64;
+        let whole = offset.is_multiple_of(sector) && length.is_multiple_of(sector);
         let inside = offset
-            .checked_add(length as u64)
+            .checked_add(length)
             .is_some_and(|end| end <= self.bytes);
         if whole && inside {
-            Ok(offset / SECTOR as u64)
+            Ok(offset / sector)
         } else {
             Err(io::ErrorKind::InvalidInput.into())
         }
     }
+}
+
+/// A fair coin for each sector, the same for the same seed: the finalizer of `SplitMix64` (Steele, Lea,
+/// Flood 2014), which makes neighbouring numbers independent.
+fn coin(seed: u64, sector: u64) -> bool {
+    let mut bits = seed
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(sector.wrapping_mul(0xd1b5_4a32_d192_ed03));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits >> 63 == 1
 }
 
 fn gone() -> io::Error {
@@ -179,6 +191,8 @@ fn gone() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const PAGE: usize = 8 * SECTOR;
@@ -212,30 +226,46 @@ mod tests {
 
     #[test]
     fn a_torn_cut_keeps_some_sectors_whole_and_is_repeatable() {
-        let torn = |seed| {
+        /// Which of 64 written sectors a cut keeps.
+        fn kept(seed: u64) -> Vec<bool> {
             let folder = tempfile::tempdir().expect("made");
             let mut disk = disk(folder.path());
             disk.write(0, &[7; 64 * SECTOR]).expect("written");
-            disk.cut(Cut::Torn(seed)).expect("cut");
+            let lost = disk.cut(Cut::Torn(seed)).expect("cut");
             let mut all = vec![0; 64 * SECTOR];
             disk.read(0, &mut all).expect("read");
-            all
-        };
-        let once = torn(42);
-        assert_eq!(once, torn(42));
-        assert_ne!(once, torn(43));
-        let kept = once
-            .chunks(SECTOR)
-            .filter(|sector| sector.iter().all(|byte| *byte == 7))
-            .count();
-        let lost = once
-            .chunks(SECTOR)
-            .filter(|sector| sector.iter().all(|byte| *byte == 0))
-            .count();
-        assert!(
-            kept > 0 && lost > 0 && kept + lost == 64,
-            "{kept} kept, {lost} lost"
-        );
+            let kept: Vec<bool> = all
+                .chunks(SECTOR)
+                .map(|sector| {
+                    assert!(sector.iter().all(|byte| *byte == sector[0]), "torn inside");
+                    sector[0] == 7
+                })
+                .collect();
+            assert_eq!(kept.iter().filter(|kept| !**kept).count(), lost);
+            kept
+        }
+        let mut patterns = BTreeSet::new();
+        for seed in 0..64 {
+            let once = kept(seed);
+            let count = once.iter().filter(|kept| **kept).count();
+            assert!((12..=52).contains(&count), "seed {seed}: {count} of 64 kept");
+            assert!(once == kept(seed), "seed {seed} is not repeatable");
+            patterns.insert(once);
+        }
+        assert_eq!(patterns.len(), 64, "different seeds tear differently");
+    }
+
+    #[test]
+    fn zeroed_ranges_read_as_zeros_whatever_was_cached() {
+        let folder = tempfile::tempdir().expect("made");
+        let mut disk = disk(folder.path());
+        disk.write(0, &[7; 2 * PAGE]).expect("written");
+        disk.flush().expect("flushed");
+        disk.write(0, &[8; 2 * PAGE]).expect("written");
+        disk.zero(0, PAGE as u64).expect("zeroed");
+        assert_eq!((page(&disk, 0)[0], page(&disk, 4096)[0]), (0, 8));
+        disk.cut(Cut::Drop).expect("cut");
+        assert_eq!((page(&disk, 0)[0], page(&disk, 4096)[0]), (0, 7));
     }
 
     #[test]

@@ -282,7 +282,9 @@ impl Session {
             0 => disk.read(request.offset, data)?,
             1 => disk.write(request.offset, data)?,
             3 => disk.flush()?,
-            4 | 6 => disk.zero(request.offset, u64::from(request.length))?,
+            // A trim is a hint, and may leave what was there.
+            4 => {}
+            6 => disk.zero(request.offset, u64::from(request.length))?,
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         }
         if request.flags & COMMAND_FLAG_FUA != 0 {

@@ -99,14 +99,18 @@ impl Loader {
         Outcome::Present
     }
 
-    /// Loads the lists of the table, in order, and says in one line what was not to be had.
+    /// Loads the lists of the table, in order, and says in one line what was not to be had. An optional
+    /// one that this kernel's flavour lacks is no news.
     pub fn load_lists(&mut self, table: &Modules) {
         let (mut unknown, mut refused) = (Vec::new(), Vec::new());
-        for name in table.listed() {
-            match self.load(name) {
-                Outcome::Present => {}
-                Outcome::Unknown => unknown.push(name),
-                Outcome::Refused(error) => refused.push(format!("{name} ({})", error.source)),
+        for list in &table.lists {
+            for name in &list.modules {
+                match self.load(name) {
+                    Outcome::Present => {}
+                    Outcome::Unknown if list.optional => {}
+                    Outcome::Unknown => unknown.push(name.as_str()),
+                    Outcome::Refused(error) => refused.push(format!("{name} ({})", error.source)),
+                }
             }
         }
         if !unknown.is_empty() {
