@@ -47,6 +47,8 @@ open_enum! {
         DiskFull = "disk-full",
         /// The node keeps everything in memory, as the seed says.
         DiskInMemory = "disk-in-memory",
+        /// The seed lists several masters, and this release founds clusters of one.
+        FormationOfSeveral = "formation-of-several",
         /// Identity or authorities on STATE are damaged.
         IdentityDamaged = "identity-damaged",
         /// etcd ran here before, and its data is gone or foreign.
@@ -63,6 +65,8 @@ open_enum! {
         ServiceCrashLooping = "service-crash-looping",
         /// A service cannot be started at all.
         ServiceStartFailed = "service-start-failed",
+        /// A service was told to stop and has not ended yet.
+        ServiceStopping = "service-stopping",
         /// A service's output is not copied to disk.
         OutputNotStored = "output-not-stored",
         /// The clock is not synchronised.
@@ -171,6 +175,10 @@ impl ReasonCode {
                 "The node keeps everything in memory, as its seed says: a reboot loses the cluster.",
                 "Give the seed a disk when the cluster shall outlive a reboot.",
             ),
+            Self::FormationOfSeveral => (
+                "The seed lists several masters, and this release founds clusters of one.",
+                "List one master in the seed, or boot a release that forms clusters of several.",
+            ),
             Self::IdentityDamaged => (
                 "Identity or authorities on STATE are damaged or incomplete.",
                 "Restore STATE from a backup, or wipe the disk and found or join anew.",
@@ -202,6 +210,10 @@ impl ReasonCode {
             Self::ServiceStartFailed => (
                 "The service cannot be started.",
                 "Read the message; it is retried.",
+            ),
+            Self::ServiceStopping => (
+                "The service was told to stop and has not ended yet.",
+                "Wait: what does not end by itself is killed.",
             ),
             Self::OutputNotStored => (
                 "Output of services is not copied to disk and only its end is kept in memory.",

@@ -95,6 +95,14 @@ impl Group {
         })
     }
 
+    /// Takes over that a service was started before, and `restarts` times again.
+    pub fn remember(&mut self, name: &ServiceName, restarts: u64) {
+        let services = self.members.iter_mut().map(|member| &mut member.service);
+        if let Some(service) = services.into_iter().find(|service| service.name == *name) {
+            service.remember(restarts);
+        }
+    }
+
     /// The services, in the order in which they were given.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Service> {
         self.members.iter().map(|member| &member.service)

@@ -118,6 +118,12 @@ impl Service {
         }
     }
 
+    /// Takes over that it was started before, by whoever ran it until now, and `restarts` times again.
+    pub fn remember(&mut self, restarts: u64) {
+        self.ran = true;
+        self.restarts = restarts;
+    }
+
     /// Its name.
     pub fn name(&self) -> &ServiceName {
         &self.name

@@ -86,13 +86,12 @@ pub(super) fn establish_on(
 
 fn formation_of_several(seed: &Seed) -> Problem {
     Problem {
-        code: ReasonCode::from("formation-of-several"),
+        code: ReasonCode::FormationOfSeveral,
         cause: format!(
             "The seed lists {} masters, and this release founds clusters of one.",
             seed.masters.len()
         ),
-        remedy: "List one master in the seed, or boot a release that forms clusters of several."
-            .to_owned(),
+        remedy: ReasonCode::FormationOfSeveral.remedy().to_owned(),
     }
 }
 

@@ -167,6 +167,19 @@ impl Handle {
             .collect()
     }
 
+    /// Waits until all that the service has written so far is on disk, or until it is known that the disk
+    /// does not take it. Ends also when the follower does.
+    pub async fn stored(&self) {
+        let Ok(source) = std::fs::metadata(&self.reader.config.source) else {
+            // Nothing was ever written.
+            return;
+        };
+        let mut state = self.watch();
+        let _ = state
+            .wait_for(|state| state.stored >= source.len() || state.trouble.is_some())
+            .await;
+    }
+
     /// Output from a point on, as it is written.
     pub fn follow(&self, from: From) -> Follow {
         Follow::new(self.reader.clone(), from)

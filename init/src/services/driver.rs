@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::{boot_time, from_ticks};
 use super::probe::Target;
-use super::record::Records;
+use super::record::{Record, Records};
 use super::watch::{
     Report, Reports, Watched, start_service, watch_leaf, watch_process, with_sources,
 };
@@ -50,11 +50,13 @@ struct Member {
     liveness: Option<Arc<Target>>,
     process: Option<Watched>,
     leaf_is_watched: bool,
+    /// How often it was started since boot, by this supervisor and earlier ones.
+    starts: u64,
 }
 
 impl Driver {
     pub(super) fn new(
-        group: Group,
+        mut group: Group,
         services: Vec<Managed>,
         records: PathBuf,
         scale: Scale,
@@ -62,13 +64,15 @@ impl Driver {
     ) -> Self {
         let (reports, received) = mpsc::unbounded_channel();
         let records = Records::new(records);
-        let owners = services
-            .iter()
-            .filter_map(|service| Some((records.read(&service.name)?, service.name.clone())))
-            .collect();
+        let mut owners = BTreeMap::new();
         let members = services
             .into_iter()
             .map(|service| {
+                let record = records.read(&service.name);
+                if let Some(Record { process, starts }) = record {
+                    owners.insert(process, service.name.clone());
+                    group.remember(&service.name, starts.saturating_sub(1));
+                }
                 let member = Member {
                     leaf: service.leaf,
                     launch: service.launch,
@@ -76,6 +80,7 @@ impl Driver {
                     liveness: service.liveness.map(Target::new).map(Arc::new),
                     process: None,
                     leaf_is_watched: false,
+                    starts: record.map_or(0, |record| record.starts),
                 };
                 (service.name, member)
             })
@@ -211,7 +216,18 @@ impl Driver {
 
     fn own(&mut self, name: &ServiceName, key: ProcessKey) {
         let is_noted = self.owners.insert(key, name.clone()).is_some();
-        if !is_noted && let Err(error) = self.records.write(name, key) {
+        if is_noted {
+            return;
+        }
+        let Some(member) = self.members.get_mut(name) else {
+            return;
+        };
+        member.starts += 1;
+        let record = Record {
+            process: key,
+            starts: member.starts,
+        };
+        if let Err(error) = self.records.write(name, record) {
             tracing::warn!(service = %name, %error, "cannot note the process for a later supervisor");
         }
     }
@@ -312,6 +328,9 @@ impl Driver {
         let key = found.key();
         member.process = Some(watch_process(name.clone(), found, self.reports.clone()));
         self.own(name, key);
+        // The supervisor that started it may have died before it could note it.
+        let starts = self.members.get(name).map_or(0, |member| member.starts);
+        self.group.remember(name, starts.saturating_sub(1));
         Some(Event::Adopted {
             process: process(key),
             since: from_ticks(key.start_time),

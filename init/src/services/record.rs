@@ -1,4 +1,5 @@
-//! What a supervisor leaves to its successor: which process is, or was, which service.
+//! What a supervisor leaves to its successor: which process is, or was, which service, and how often
+//! the service was started.
 //!
 //! PID 1 tells exits by process only. When a service dies together with its supervisor, the
 //! next one learns from here whose exit it was. A record that is missing costs nothing but that
@@ -12,10 +13,19 @@ use masthead_lifecycle::ServiceName;
 
 use crate::link::ProcessKey;
 
-/// A directory with one small file for each service: `PID START-TIME`.
+/// A directory with one small file for each service: `PID START-TIME STARTS`.
 #[derive(Debug)]
 pub(super) struct Records {
     directory: PathBuf,
+}
+
+/// What is noted of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Its last process.
+    pub(super) process: ProcessKey,
+    /// How often it was started since boot, this process included.
+    pub(super) starts: u64,
 }
 
 impl Records {
@@ -23,24 +33,30 @@ impl Records {
         Self { directory }
     }
 
-    /// Notes the process of a service. Lost with the machine, so it is written without a sync; renamed,
+    /// Notes the start of a service. Lost with the machine, so it is written without a sync; renamed,
     /// so that a reader never sees half of it.
-    pub(super) fn write(&self, service: &ServiceName, process: ProcessKey) -> io::Result<()> {
+    pub(super) fn write(&self, service: &ServiceName, record: Record) -> io::Result<()> {
         fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(service.as_str());
         let new = self.directory.join(format!(".{service}"));
-        fs::write(&new, format!("{} {}\n", process.pid, process.start_time))?;
+        let Record { process, starts } = record;
+        fs::write(
+            &new,
+            format!("{} {} {starts}\n", process.pid, process.start_time),
+        )?;
         fs::rename(new, path)
     }
 
-    /// The last process that was noted for a service.
-    pub(super) fn read(&self, service: &ServiceName) -> Option<ProcessKey> {
+    /// What was noted last for a service.
+    pub(super) fn read(&self, service: &ServiceName) -> Option<Record> {
         let text = fs::read_to_string(self.directory.join(service.as_str())).ok()?;
-        let (pid, start_time) = text.trim_end().split_once(' ')?;
-        Some(ProcessKey {
-            pid: pid.parse().ok()?,
-            start_time: start_time.parse().ok()?,
-        })
+        let mut fields = text.split_ascii_whitespace();
+        let process = ProcessKey {
+            pid: fields.next()?.parse().ok()?,
+            start_time: fields.next()?.parse().ok()?,
+        };
+        let starts = fields.next()?.parse().ok()?;
+        Some(Record { process, starts })
     }
 }
 
@@ -54,26 +70,19 @@ mod tests {
         let records = Records::new(directory.path().join("services"));
         let name = ServiceName::from("etcd");
         assert_eq!(records.read(&name), None);
-        for pid in [7, 8] {
-            records
-                .write(
-                    &name,
-                    ProcessKey {
-                        pid,
-                        start_time: 99,
-                    },
-                )
-                .unwrap();
+        let record = |pid, starts| Record {
+            process: ProcessKey {
+                pid,
+                start_time: 99,
+            },
+            starts,
+        };
+        for (pid, starts) in [(7, 1), (8, 2)] {
+            records.write(&name, record(pid, starts)).unwrap();
         }
-        assert_eq!(
-            records.read(&name),
-            Some(ProcessKey {
-                pid: 8,
-                start_time: 99
-            })
-        );
+        assert_eq!(records.read(&name), Some(record(8, 2)));
         assert_eq!(records.read(&"other".into()), None);
-        fs::write(directory.path().join("services/etcd"), "8\n").unwrap();
+        fs::write(directory.path().join("services/etcd"), "8 99\n").unwrap();
         assert_eq!(records.read(&name), None);
     }
 }

@@ -77,13 +77,8 @@ fn probe(kind: ProbeKind, story: &ProbeStory) -> Probe {
 }
 
 fn reason(story: &Story, waiting: &WaitingFor) -> Reason {
-    let reason = Reason::new(ReasonCode::from(waiting.code()), timestamp(story.since))
-        .with_cause(format!("{}: {waiting}.", story.name));
-    if reason.remedy.is_empty() {
-        reason.with_remedy("Wait: this ends by itself.")
-    } else {
-        reason
-    }
+    Reason::new(ReasonCode::from(waiting.code()), timestamp(story.since))
+        .with_cause(format!("{}: {waiting}.", story.name))
 }
 
 fn timestamp(at: BootTime) -> Timestamp {
@@ -160,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_a_known_code_or_a_remedy() {
+    fn every_reason_has_a_known_code_and_a_remedy() {
         let at = BootTime::default();
         let waits = [
             WaitingFor::Examination,
@@ -178,11 +173,7 @@ mod tests {
             let told = status(&story(Phase::BackingOff, Some(waiting)), Vec::new());
             let reason = told.waiting.unwrap();
             assert!(!reason.remedy.is_empty(), "{reason:?}");
-            let known = !matches!(reason.code, ReasonCode::Other(_));
-            assert!(
-                known || reason.code.as_str() == "service-stopping",
-                "{reason:?}"
-            );
+            assert!(!matches!(reason.code, ReasonCode::Other(_)), "{reason:?}");
         }
     }
 }

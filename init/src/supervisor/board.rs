@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use masthead_api::status::{self, Certificate, Cluster, Network, NodeKind as ApiKind, Status};
+use masthead_api::status::{
+    self, Certificate, Cluster, Disk, DiskState, Network, NodeKind as ApiKind, Status,
+};
 use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use super::facts::Facts;
-use crate::link::Ending;
 use crate::management::LogRequest;
 use crate::{disk, management, node, output, services};
 
@@ -46,7 +47,7 @@ pub(super) struct Publishers {
     pub(super) services: watch::Sender<Vec<status::Service>>,
     /// What is wrong with the kernel's settings, mounts and control groups.
     pub(super) node: watch::Sender<Vec<Reason>>,
-    pub(super) ending: watch::Sender<Option<Ending>>,
+    pub(super) ending: watch::Sender<Option<Reason>>,
 }
 
 /// Everything that the status is made of.
@@ -58,7 +59,7 @@ pub(super) struct Board {
     identity: watch::Receiver<IdentityReport>,
     services: watch::Receiver<Vec<status::Service>>,
     node: watch::Receiver<Vec<Reason>>,
-    ending: watch::Receiver<Option<Ending>>,
+    ending: watch::Receiver<Option<Reason>>,
     /// Followers of output, by service.
     outputs: Mutex<BTreeMap<String, output::Handle>>,
 }
@@ -103,6 +104,16 @@ impl Board {
             .insert(service.to_owned(), handle);
     }
 
+    /// All followers of output.
+    pub(super) fn outputs(&self) -> Vec<output::Handle> {
+        self.outputs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
     fn output(&self, service: &str) -> Option<output::Handle> {
         self.outputs
             .lock()
@@ -145,12 +156,7 @@ impl Board {
         let identity = self.identity.borrow().clone();
         let services = self.services.borrow().clone();
         let mut waiting: Vec<Reason> = Vec::new();
-        waiting.extend(self.ending.borrow().map(|ending| {
-            Reason::new(ReasonCode::ShuttingDown, Timestamp::now()).with_cause(match ending {
-                Ending::Reboot => "The node stops its services and reboots.",
-                Ending::PowerOff => "The node stops its services and powers off.",
-            })
-        }));
+        waiting.extend(self.ending.borrow().clone());
         waiting.extend(seed.waiting);
         waiting.extend(disks.waiting);
         waiting.extend(identity.waiting);
@@ -168,7 +174,7 @@ impl Board {
                 .filter(|disk| disk.role != "candidate")
                 .filter_map(|disk| disk.reason.clone()),
         );
-        degraded.extend(self.output_troubles());
+        degraded.extend(self.output_troubles(&disks.disks));
         Status {
             format: masthead_api::FORMAT,
             node: self.node_facts(&seed.name, identity.machine_id),
@@ -216,13 +222,15 @@ impl Board {
         }
     }
 
-    fn output_troubles(&self) -> Vec<Reason> {
+    fn output_troubles(&self, disks: &[Disk]) -> Vec<Reason> {
         let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         outputs
             .iter()
             .filter_map(|(service, handle)| {
                 let state = handle.watch().borrow().clone();
-                let trouble = state.trouble?;
+                let trouble = state
+                    .trouble
+                    .filter(|trouble| !is_waited_for(trouble.cause, disks))?;
                 Some(
                     Reason::new(ReasonCode::OutputNotStored, Timestamp::from(trouble.since)).with_cause(
                         format!(
@@ -234,6 +242,15 @@ impl Board {
             })
             .collect()
     }
+}
+
+/// Whether output is not stored only because DATA is not there yet. That the node waits for its seed or
+/// its disk is told once, and what was written meanwhile is copied then.
+fn is_waited_for(cause: output::Cause, disks: &[Disk]) -> bool {
+    let is_there = disks
+        .iter()
+        .any(|disk| disk.role == "DATA" && disk.state != DiskState::Waiting);
+    cause == output::Cause::DiskAbsent && !is_there
 }
 
 impl management::Node for Board {
@@ -262,3 +279,32 @@ fn consumption() -> (Option<u64>, Option<u64>) {
 
 /// A board that many may read.
 pub(super) type Shared = Arc<Board>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(role: &str, state: DiskState) -> Disk {
+        Disk {
+            role: role.to_owned(),
+            device: None,
+            serial: None,
+            state,
+            filesystem: None,
+            used: None,
+            size: None,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn output_without_a_disk_is_trouble_only_once_there_was_one() {
+        use output::Cause::{DiskAbsent, DiskFull};
+        let candidate = disk("candidate", DiskState::Waiting);
+        assert!(is_waited_for(DiskAbsent, &[]));
+        assert!(is_waited_for(DiskAbsent, std::slice::from_ref(&candidate)));
+        let lost = [candidate, disk("DATA", DiskState::Lost)];
+        assert!(!is_waited_for(DiskAbsent, &lost));
+        assert!(!is_waited_for(DiskFull, &[]));
+    }
+}

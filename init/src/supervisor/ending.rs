@@ -1,11 +1,19 @@
 //! The orderly end of a node, as far as the supervisor has a part in it.
 
-use masthead_api::{ApiError, ErrorCode};
+use std::time::Duration;
+
+use masthead_api::{ApiError, ErrorCode, Reason, ReasonCode, Timestamp};
+use masthead_machine::Scale;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::link::Ending;
 use crate::management::{PowerAction, PowerCommand};
-use crate::services;
+use crate::{output, services};
+
+/// How long the last output of the services may take to the disk. Only a disk that does not answer needs
+/// more, and the node must end without it.
+const TO_STORE: Duration = Duration::from_secs(5);
 
 /// What an operator's word asks PID 1 for.
 pub(super) fn of(action: PowerAction) -> Ending {
@@ -13,6 +21,14 @@ pub(super) fn of(action: PowerAction) -> Ending {
         PowerAction::Reboot => Ending::Reboot,
         PowerAction::PowerOff => Ending::PowerOff,
     }
+}
+
+/// What the status says from now on.
+pub(super) fn reason(asked: Ending) -> Reason {
+    Reason::new(ReasonCode::ShuttingDown, Timestamp::now()).with_cause(match asked {
+        Ending::Reboot => "The node stops its services and reboots.",
+        Ending::PowerOff => "The node stops its services and powers off.",
+    })
 }
 
 /// Refuses every further word: a node that goes down does so once.
@@ -27,11 +43,63 @@ pub(super) async fn refuse(mut power: mpsc::Receiver<PowerCommand>) {
     }
 }
 
+/// Ends the boot sequence wherever it is, so that it starts nothing from now on. What it has started
+/// goes on. When this returns, no step of it is under way but blocking work, which starts no service.
+pub(super) async fn end_boot(booting: JoinHandle<()>) {
+    booting.abort();
+    // Cancelled, as was asked, or over.
+    let _ = booting.await;
+}
+
 /// Stops the services in order, if any were started. Each stop has a deadline of its own, and PID 1 has
 /// one for all of it.
 pub(super) async fn stop_services(groups: watch::Receiver<Option<services::Handle>>) {
     let handle = groups.borrow().clone();
     if let Some(handle) = handle {
         handle.stop_all().await;
+    }
+}
+
+/// Waits for the last words of the services to be on the disk: they tell whether each ended in order.
+pub(super) async fn store_output(outputs: Vec<output::Handle>, scale: Scale) {
+    let all_stored = async {
+        for output in &outputs {
+            output.stored().await;
+        }
+    };
+    if tokio::time::timeout(scale * TO_STORE, all_stored)
+        .await
+        .is_err()
+    {
+        tracing::warn!("the disk has not taken all output in time");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stop that comes while the node still waits for its seed or disks must not be followed by a start.
+    #[tokio::test]
+    async fn a_boot_that_is_ended_starts_nothing_any_more() {
+        let (arrive, mut arrived) = watch::channel(false);
+        let (started, was_started) = watch::channel(false);
+        let booting = tokio::spawn(async move {
+            let _ = arrived.wait_for(|arrived| *arrived).await;
+            started.send_replace(true);
+        });
+        tokio::task::yield_now().await;
+        end_boot(booting).await;
+        assert!(
+            arrive.send(true).is_err(),
+            "nobody waits for the disk any more"
+        );
+        assert!(!*was_started.borrow());
+    }
+
+    #[tokio::test]
+    async fn without_services_there_is_nothing_to_stop() {
+        let (_sender, groups) = watch::channel(None);
+        stop_services(groups).await;
     }
 }

@@ -49,7 +49,12 @@ pub fn run(options: &SupervisorOptions) -> ExitCode {
         .max_blocking_threads(32)
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(supervise(options)),
+        Ok(runtime) => {
+            let result = runtime.block_on(supervise(options));
+            // Dropping it would wait for blocking work that a stalled disk never gives back.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(anyhow::Error::new(error).context("start the supervisor's runtime")),
     };
     if let Err(error) = result {
@@ -88,7 +93,7 @@ async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
         power: power_sender,
         groups: groups_sender,
     };
-    tokio::spawn(boot.run());
+    let booting = tokio::spawn(boot.run());
 
     let asked = tokio::select! {
         Some(ending) = from_pid1.stop.recv() => ending,
@@ -100,9 +105,11 @@ async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
     };
     // From here on nobody may ask for another ending.
     tokio::spawn(ending::refuse(power));
-    publishers.ending.send_replace(Some(asked));
+    publishers.ending.send_replace(Some(ending::reason(asked)));
+    ending::end_boot(booting).await;
     ending::stop_services(groups).await;
     tracing::info!(ending = ?asked, "all services are stopped");
+    ending::store_output(board.outputs(), scale).await;
     link.shutdown(asked).await?;
     // PID 1 ends this process now, and beats until then keep it from calling it hung.
     std::future::pending().await
