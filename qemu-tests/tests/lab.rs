@@ -4,9 +4,12 @@ mod support;
 
 use std::{
     fs,
+    io::Read,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -67,7 +70,12 @@ impl Lab {
             .stderr(Stdio::null())
             .spawn()
             .expect("start lab up");
-        let status = Patience::new(1.0)
+        (up, self.await_node())
+    }
+
+    /// Waits until the node runs, and returns what `lab status` says then.
+    fn await_node(&self) -> Value {
+        Patience::new(1.0)
             .wait_until("lab status", Duration::from_secs(10), || {
                 let output = self.run(&["status", "--output", "json"]);
                 match serde_json::from_slice(&output.stdout) {
@@ -75,8 +83,7 @@ impl Lab {
                     Err(_) => Look::NotYet(String::from_utf8_lossy(&output.stderr).into_owned()),
                 }
             })
-            .expect("the cluster runs");
-        (up, status)
+            .expect("the cluster runs")
     }
 
     /// Waits until nothing of the cluster is left but what `folder` says.
@@ -150,6 +157,36 @@ fn control_c_during_up_leaves_nothing_behind() {
     signal(pid(&up), Signal::SIGINT);
     up.wait().expect("its end");
     lab.wait_until_gone(init, &groups, true);
+}
+
+#[test]
+fn the_daemon_keeps_nothing_open_of_its_caller() {
+    let lab = Lab::new();
+    // As from a shell that reads the output through a pipe, and lets a copy of it slip through.
+    let mut up = Command::new("sh")
+        .args(["-c", "exec \"$0\" \"$@\" 7>&1"])
+        .arg(lab.folder.path().join("lab"))
+        .args(["up", "--provider", "namespace", "--image", "."])
+        .current_dir(lab.folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start lab up");
+    let mut output = up.stdout.take().expect("a pipe");
+    lab.await_node();
+    assert!(lab.run(&["power-cut", "m1"]).status.success());
+    up.wait().expect("up gives up when a node is off");
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || ended.send(output.read_to_end(&mut Vec::new())));
+    end.recv_timeout(Patience::new(1.0).of(Duration::from_secs(5)))
+        .expect("the reader sees the end of the output")
+        .expect("read the output");
+    assert!(
+        lab.run(&["status"]).status.success(),
+        "the daemon lives meanwhile"
+    );
+    assert!(lab.run(&["down"]).status.success());
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The daemon itself: `lab daemon`, which `lab up` starts.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, BufRead, BufReader, stdin, stdout},
     os::{
-        fd::AsFd,
+        fd::{AsFd, RawFd},
         unix::net::{UnixListener, UnixStream},
     },
     sync::{Arc, PoisonError, RwLock},
@@ -25,6 +25,7 @@ use crate::{
 /// Runs a daemon to its end. What it is to run comes on standard input; whether that could be
 /// started is said on standard output.
 pub fn run() -> Result<()> {
+    close_inherited()?;
     // Before there is a second thread: all of them wait for these in `await_signal` only.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     signals.thread_block().attempt(|| "block signals")?;
@@ -57,6 +58,24 @@ pub fn run() -> Result<()> {
             })
         }
     }
+}
+
+/// Closes what the caller has left open: a pipe that the daemon holds never ends for whoever reads it.
+/// Called before this program has opened anything itself.
+fn close_inherited() -> Result<()> {
+    let action = || "list inherited files";
+    let open = fs::read_dir("/proc/self/fd").attempt(action)?;
+    let names = open.map(|entry| Ok(entry?.file_name()));
+    // Entries hold the list open; it must be closed before its number is.
+    let names = names.collect::<io::Result<Vec<_>>>().attempt(action)?;
+    let numbers = names
+        .iter()
+        .filter_map(|name| name.to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        // The list's own is closed already.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
 }
 
 fn report(answer: &Answer) -> Result<()> {

@@ -1,4 +1,5 @@
 //! A real cluster for one test: its own folder, network and ports, gone at its end.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
     collections::BTreeSet,
