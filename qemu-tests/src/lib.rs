@@ -17,9 +17,11 @@
 //! | [`daemon`] | the process behind `lab up`, and how the other commands speak to it |
 //! | [`enter`] | running a program inside of a namespace node |
 //! | [`patience`] | the measured speed of this machine; waiting for a condition |
+//! | [`bench`] | the figures of `docs/benchmarks.md` |
 //! | [`error`] | what can go wrong |
 
 mod access;
+pub mod bench;
 pub mod block;
 pub mod cluster;
 pub mod console;

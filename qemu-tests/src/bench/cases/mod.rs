@@ -1,0 +1,64 @@
+//! The cases, by name.
+
+mod boot;
+mod build;
+mod idle;
+mod restart;
+mod size;
+mod suite;
+mod virtual_machine;
+mod wal;
+
+use super::{Bench, figure::Figure};
+use crate::error::Result;
+
+/// What a case hands back.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// What a reader must know to judge them.
+    pub notes: Vec<String>,
+}
+
+/// One case.
+pub struct Case {
+    /// As on the command line, and in the page as `{{name}}`.
+    pub name: &'static str,
+    /// Measures.
+    pub measure: fn(&Bench) -> Result<Measured>,
+    /// Whether it is measured when no case is named.
+    pub usual: bool,
+}
+
+/// All cases, short ones first.
+pub const ALL: [Case; 9] = [
+    Case::usual("size", size::measure),
+    Case::usual("boot", boot::measure),
+    Case::usual("idle", idle::measure),
+    Case::usual("restart", restart::measure),
+    Case::usual("wal", wal::measure),
+    Case::usual("build", build::measure),
+    Case::usual("vm", virtual_machine::measure),
+    // They only read what `make test` has left, of which nobody but the caller knows what it was.
+    Case::on_demand("test-cold", suite::measure),
+    Case::on_demand("test-warm", suite::measure),
+];
+
+impl Case {
+    const fn usual(name: &'static str, measure: fn(&Bench) -> Result<Measured>) -> Self {
+        Self {
+            name,
+            measure,
+            usual: true,
+        }
+    }
+
+    const fn on_demand(name: &'static str, measure: fn(&Bench) -> Result<Measured>) -> Self {
+        Self {
+            name,
+            measure,
+            usual: false,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Figures of `docs/benchmarks.md`: measured by cases, each kept with its conditions, and written
+//! down from what was kept and nothing else.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`figure`] | samples of one quantity, their statistics and their goal |
+//! | [`record`] | a finished case: figures and the conditions they were taken in |
+//! | [`report`] | the page made from the records |
+//! | [`cases`] | the cases |
+//! | [`bare`] | `/init` of a node that runs the same programs without Masthead |
+//! | [`readyz`] | the moment at which an apiserver is ready, to a few milliseconds |
+//! | `nodes` | nodes to measure |
+
+pub mod bare;
+pub mod cases;
+pub mod figure;
+mod nodes;
+pub mod readyz;
+pub mod record;
+pub mod report;
+
+use std::path::PathBuf;
+
+/// What every case needs to know.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// The repository.
+    pub repository: PathBuf,
+    /// The built image.
+    pub image: PathBuf,
+    /// Where records and scratch are kept.
+    pub directory: PathBuf,
+    /// How often to measure what is measured one boot at a time.
+    pub runs: usize,
+}

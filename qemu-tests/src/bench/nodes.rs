@@ -1,0 +1,131 @@
+//! Nodes to measure: of Masthead, and bare.
+
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Bench, readyz};
+use crate::{
+    cluster::Cluster,
+    error::{Attempt, Error, Result},
+    namespace::NamespaceProvider,
+    patience::Patience,
+    plan::ClusterPlan,
+    provider::{Forward, Node, Provider, ProviderKind},
+    tools::Tools,
+};
+
+/// From power on to ready on a real machine, generously.
+const NOMINAL: Duration = Duration::from_secs(60);
+
+/// A cluster of one Masthead node. Dropping it ends it.
+pub(super) struct Masthead {
+    // Before the cluster: it ends first.
+    apiserver: Forward,
+    pub(super) cluster: Cluster,
+}
+
+impl Masthead {
+    /// Prepares a node in a folder of that name; it is off.
+    pub(super) fn new(bench: &Bench, kind: ProviderKind, name: &str) -> Result<Self> {
+        let tools = tools(bench)?;
+        let plan = ClusterPlan::new(1, bench.directory.join("labs").join(name), &bench.image);
+        let cluster = Cluster::new(plan, kind, &tools)?;
+        let apiserver = cluster.forward(cluster.nodes()[0].plan().kubernetes())?;
+        Ok(Self { apiserver, cluster })
+    }
+
+    /// The same, powered on and ready, also for kubectl and mastctl.
+    pub(super) fn ready(bench: &Bench, name: &str) -> Result<Self> {
+        let masthead = Self::new(bench, ProviderKind::Namespace, name)?;
+        masthead.cluster.power_on()?;
+        masthead.cluster.wait_until_ready()?;
+        Ok(masthead)
+    }
+
+    pub(super) fn node(&self) -> &dyn Node {
+        self.cluster.nodes()[0].as_ref()
+    }
+
+    /// Powers the node on, and returns the time from `/init` to ready.
+    pub(super) fn time_boot(&self) -> Result<Duration> {
+        time_boot(self.node(), &self.apiserver, self.cluster.patience())
+    }
+
+    /// Waits until the apiserver is ready, and returns when that was.
+    pub(super) fn wait_until_ready(&self) -> Result<Instant> {
+        readyz::wait(self.apiserver.local, self.cluster.patience().of(NOMINAL))
+    }
+
+    /// Ends the cluster and removes its folder.
+    pub(super) fn remove(self) -> Result<()> {
+        let Self { apiserver, cluster } = self;
+        drop(apiserver);
+        let directory = cluster.directory().clone();
+        drop(cluster);
+        directory.remove()
+    }
+}
+
+/// One bare node. Dropping it ends it.
+pub(super) struct Bare {
+    apiserver: Forward,
+    node: Arc<dyn Node>,
+    // Last: the node is on its wire.
+    _provider: NamespaceProvider,
+}
+
+impl Bare {
+    /// Prepares a bare node in `folder`, which is made anew, from what [`super::bare::capture`] wrote to `changes`.
+    pub(super) fn new(bench: &Bench, folder: &Path, changes: &Path) -> Result<Self> {
+        empty(folder)?;
+        let mut plan = ClusterPlan::new(1, folder, &bench.image);
+        plan.root_changes = Some(changes.to_owned());
+        let plan = plan
+            .nodes()
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::Refused("a plan without nodes".to_owned()))?;
+        let provider = NamespaceProvider::new(tools(bench)?.lab)?;
+        let node = provider.add_node(&plan, "")?;
+        let apiserver = provider.forward(plan.kubernetes())?;
+        Ok(Self {
+            apiserver,
+            node,
+            _provider: provider,
+        })
+    }
+
+    pub(super) fn node(&self) -> &dyn Node {
+        self.node.as_ref()
+    }
+
+    /// Powers the node on, and returns the time from `/init` to ready.
+    pub(super) fn time_boot(&self) -> Result<Duration> {
+        time_boot(self.node(), &self.apiserver, Patience::new(1.0))
+    }
+}
+
+/// `power_on` returns when the launcher has seen `/init` executed.
+fn time_boot(node: &dyn Node, apiserver: &Forward, patience: Patience) -> Result<Duration> {
+    node.power_on()?;
+    let started = Instant::now();
+    Ok(readyz::wait(apiserver.local, patience.of(NOMINAL))? - started)
+}
+
+/// Makes a folder, or empties it.
+pub(super) fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).attempt(|| format!("remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).attempt(|| format!("make {}", folder.display()))
+}
+
+/// The programs beside this one.
+fn tools(bench: &Bench) -> Result<Tools> {
+    let here = std::env::current_exe().attempt(|| "find the running program")?;
+    Tools::find(&here.with_file_name("lab"), &bench.image)
+}

@@ -1,0 +1,140 @@
+//! A finished case, kept as JSON below `build/bench`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::figure::Figure;
+use crate::{
+    error::{Attempt, Error, Result},
+    tools::run,
+};
+
+/// What a case has measured, and in which conditions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Identifies the sources that were measured: `scripts/sources`.
+    pub sources: String,
+    /// Where and when.
+    pub conditions: Conditions,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// What a reader must know to judge them, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Where and when something was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Date and time (UTC) of the end.
+    pub date: String,
+    /// The commit that was checked out, with `-dirty` if files differed from it.
+    pub commit: String,
+    /// The processor's name.
+    pub processor: String,
+    /// Processors that are online.
+    pub processors: usize,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+    /// The host's kernel.
+    pub kernel: String,
+    /// Average load of one minute just before, from others therefore.
+    pub load_before: f64,
+}
+
+impl Conditions {
+    /// Of this machine at this moment.
+    pub fn now(repository: &Path) -> Result<Self> {
+        let (processors, memory) = (read("/proc/cpuinfo")?, read("/proc/meminfo")?);
+        let git = ["describe", "--always", "--dirty", "--abbrev=12"];
+        Ok(Self {
+            date: run(Command::new("date").args(["--utc", "+%Y-%m-%d %H:%M"]))?,
+            commit: run(Command::new("git").arg("-C").arg(repository).args(git))?,
+            processor: field(&processors, "model name").unwrap_or_else(|| "unknown".to_owned()),
+            processors: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_mib: field(&memory, "MemTotal")
+                .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
+                .unwrap_or_default()
+                / 1024,
+            kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            load_before: load()?,
+        })
+    }
+}
+
+impl Record {
+    /// Reads the record of a case; `None` if it was never finished.
+    pub fn load(folder: &Path, case: &str) -> Result<Option<Self>> {
+        let path = file(folder, case);
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
+                Error::Refused(format!("{}: {error}: remove this file", path.display()))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).attempt(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Keeps the record of a case, whole or not at all.
+    pub fn store(&self, folder: &Path, case: &str) -> Result<()> {
+        let path = file(folder, case);
+        let partial = path.with_extension("partial");
+        let text = serde_json::to_string_pretty(self).map_err(|error| {
+            Error::Refused(format!("the figures of {case} are no JSON: {error}"))
+        })?;
+        fs::write(&partial, text + "\n")
+            .and_then(|()| fs::rename(&partial, &path))
+            .attempt(|| format!("write {}", path.display()))
+    }
+}
+
+/// Average load of the last minute.
+pub fn load() -> Result<f64> {
+    let text = read("/proc/loadavg")?;
+    let first = text.split(' ').next().unwrap_or_default();
+    first
+        .parse()
+        .map_err(|_| Error::Refused(format!("/proc/loadavg begins with `{first}`")))
+}
+
+fn file(folder: &Path, case: &str) -> PathBuf {
+    folder.join(case).with_extension("json")
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).attempt(|| format!("read {path}"))
+}
+
+/// The value of the first line `name : value`.
+fn field(text: &str, name: &str) -> Option<String> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.trim().strip_prefix(':'))
+        .map(|value| value.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(
+            Record::load(folder.path(), "size").expect("nothing yet"),
+            None
+        );
+        let record = Record {
+            sources: "abc".to_owned(),
+            conditions: Conditions::now(Path::new(".")).expect("a machine"),
+            figures: vec![Figure::new("UKI", "MB", vec![69.5])],
+            notes: vec!["A note.".to_owned()],
+        };
+        record.store(folder.path(), "size").expect("kept");
+        let back = Record::load(folder.path(), "size").expect("read");
+        assert_eq!(back, Some(record));
+    }
+}
