@@ -287,6 +287,27 @@ fn a_disk_that_comes_later_is_picked_up() {
 }
 
 #[test]
+fn waiting_for_the_last_words_ends_when_they_are_stored_or_cannot_be() {
+    let node = Node::new();
+    node.write(&lines(0..5000));
+    run(async {
+        let handle = spawn(node.config());
+        handle.stored().await;
+        assert_eq!(node.stored(), lines(0..5000));
+    });
+
+    let node = Node::new();
+    fs::remove_dir(node.path("data")).unwrap();
+    node.write("last words\n");
+    run(async {
+        let handle = spawn(node.config());
+        // That it returns is what is tested.
+        handle.stored().await;
+        assert!(handle.watch().borrow().trouble.is_some());
+    });
+}
+
+#[test]
 fn a_read_only_disk_is_named_and_picked_up_when_it_is_writable_again() {
     let node = Node::new();
     let disk = Disk::mount(node.path("data"), MsFlags::empty(), "size=8m");

@@ -163,6 +163,13 @@ fn see(target: &Path) -> Seen {
             };
         }
     }
+    if line.shut_down {
+        return Seen {
+            state: DiskState::Lost,
+            detail: Some("the kernel has shut the file system down".to_owned()),
+            ..seen
+        };
+    }
     let now = TimeSpec::UTIME_NOW;
     let touched = utimensat(
         nix::fcntl::AT_FDCWD,
@@ -201,6 +208,9 @@ pub struct MountLine {
     pub kind: String,
     /// Whether writes are refused, by the mount or by the file system after an error.
     pub read_only: bool,
+    /// Whether the kernel has ended the file system: it does so when the disk is gone, and every access
+    /// fails from then on.
+    pub shut_down: bool,
 }
 
 /// The topmost mount at `target`, if any.
@@ -220,7 +230,8 @@ fn parse_mounts(mounts: &str, target: &Path) -> Option<MountLine> {
             kind: kind.to_owned(),
             read_only: options
                 .split(',')
-                .any(|option| matches!(option, "ro" | "emergency_ro" | "shutdown")),
+                .any(|option| matches!(option, "ro" | "emergency_ro")),
+            shut_down: options.split(',').any(|option| option == "shutdown"),
         })
     })
 }
@@ -262,11 +273,19 @@ mod tests {
                 source: source.to_owned(),
                 kind: kind.to_owned(),
                 read_only: true,
+                shut_down: false,
             })
         };
         assert_eq!(line("/state"), read_only("none", "tmpfs"));
         assert_eq!(line("/etcd"), read_only("/dev/vda5", "ext4"));
         assert_eq!(line("/data"), None);
+    }
+
+    #[test]
+    fn a_file_system_whose_disk_is_gone_is_shut_down() {
+        let mounts = "/dev/vda5 /etcd ext4 rw,noatime,shutdown 0 0\n";
+        let line = parse_mounts(mounts, Path::new("/etcd")).unwrap();
+        assert!(line.shut_down && !line.read_only, "{line:?}");
     }
 
     #[test]

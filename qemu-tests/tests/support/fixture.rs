@@ -39,20 +39,25 @@ impl Fixture {
 
     /// The same of a changed plan; `change` also gets the folder of the test for what it needs.
     pub(crate) fn ready_with(change: impl FnOnce(&mut ClusterPlan, &Path)) -> Self {
+        let fixture = Self::off(ProviderKind::Namespace, change);
+        fixture.expect(fixture.cluster.power_on());
+        fixture.expect(fixture.cluster.wait_until_ready());
+        fixture
+    }
+
+    /// A cluster whose nodes are off.
+    pub(crate) fn off(kind: ProviderKind, change: impl FnOnce(&mut ClusterPlan, &Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let image = super::support::image();
         let tools = Tools::find(Path::new(env!("CARGO_BIN_EXE_lab")), &image)
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
         let mut plan = ClusterPlan::new(1, folder.path().join("lab"), image);
         change(&mut plan, folder.path());
-        let fixture = Self {
-            cluster: Cluster::new(plan, ProviderKind::Namespace, &tools)
+        Self {
+            cluster: Cluster::new(plan, kind, &tools)
                 .unwrap_or_else(|error| panic!("{}", chain(&error))),
             _folder: folder,
-        };
-        fixture.expect(fixture.cluster.power_on());
-        fixture.expect(fixture.cluster.wait_until_ready());
-        fixture
+        }
     }
 
     /// The only master.

@@ -1,0 +1,206 @@
+//! One master on a machine: firmware or not, the real kernel, the real disk. Boots are dear where machines
+//! are emulated, so each of them shows several things.
+
+#[path = "support/fixture.rs"]
+mod fixture;
+mod support;
+
+use std::{
+    fs::File,
+    io::Read,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use fixture::Fixture;
+use masthead_disk_layout::{Contents, Role, Table, inspect};
+use masthead_lab::{
+    error::chain,
+    patience::Look,
+    plan::DiskRole,
+    provider::{DiskCondition, Power, PowerChange, ProviderKind},
+    qemu::{BootPath, MachineOptions, SeedPath},
+};
+use rustix::fs::SeekFrom;
+use sha2::{Digest, Sha256};
+use support::console;
+
+const SECONDS_10: Duration = Duration::from_secs(10);
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+/// Three boots of one machine: a direct one until the power is cut in the middle of writes; one by
+/// firmware and the unified kernel image, with the seed on a volume, until it is told to switch itself off; and one
+/// whose disk is pulled out.
+#[test]
+fn a_master_on_a_machine() {
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
+    a_deployment_gets_pending_pods(&fixture);
+    let acknowledged = fixture.write_until_cut(50, || fixture.expect(fixture.m1().cut_power()));
+
+    boot(&fixture, BootPath::Uefi, SeedPath::Volume);
+    let missing = fixture.expect(fixture.missing(&acknowledged));
+    assert!(
+        missing.is_empty(),
+        "{} of {} lost: {missing:?}",
+        missing.len(),
+        acknowledged.len()
+    );
+    fixture.expect(fixture.kubectl(&["get", "deployment", "web"]));
+    fixture.expect(fixture.mastctl(&["--nodes", "m1", "poweroff"]));
+    fixture.wait_for_power(Power::Off, A_MINUTE);
+    let changes: Vec<_> = fixture.m1().history();
+    let changes: Vec<_> = changes.into_iter().map(|event| event.change).collect();
+    assert_eq!(
+        changes,
+        [
+            PowerChange::PoweredOn,
+            PowerChange::Cut,
+            PowerChange::PoweredOn,
+            PowerChange::PoweredOff
+        ],
+        "the machine switched itself off"
+    );
+    the_disk_is_laid_out_and_its_file_systems_are_clean(&disk_image(&fixture));
+
+    boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
+    fixture.expect(
+        fixture
+            .m1()
+            .set_disk(DiskRole::Etcd, DiskCondition::Removed),
+    );
+    the_status_tells_of_a_broken_disk(&fixture);
+}
+
+/// A disk that holds anything else is not written to, and the console says what it holds.
+#[test]
+fn a_disk_with_something_on_it_is_refused_and_left_alone() {
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    let disk = disk_image(&fixture);
+    let made = Command::new("mke2fs")
+        .args(["-q", "-F", "-t", "ext4", "-L", "precious"])
+        .arg(&disk)
+        .status()
+        .expect("mke2fs is installed");
+    assert!(made.success(), "mke2fs: {made}");
+    let before = hash(&disk);
+    fixture.expect(fixture.cluster.power_on());
+    fixture.wait_until("the refusal on the console", A_MINUTE, || {
+        let console = console(fixture.m1());
+        let refused = console.contains("disk-foreign") && console.contains("ext4");
+        Look::at(refused, || console)
+    });
+    assert_eq!(fixture.m1().power(), Power::On, "the node stays up");
+    fixture.expect(fixture.m1().cut_power());
+    assert!(before == hash(&disk), "the disk was written to");
+}
+
+/// Powers on and waits until the cluster is ready. Prints what that took: see docs/benchmarks.md.
+fn boot(fixture: &Fixture, boot: BootPath, seed: SeedPath) {
+    fixture.expect(fixture.m1().set_machine(MachineOptions { boot, seed }));
+    let shown = console(fixture.m1()).len();
+    let begun = Instant::now();
+    fixture.expect(fixture.cluster.power_on());
+    let reach = |what: &str| {
+        fixture.wait_until(what, A_MINUTE, || {
+            let console = console(fixture.m1());
+            let new = console.get(shown..).unwrap_or_default();
+            Look::at(new.contains(what), || new.to_owned())
+        });
+        begun.elapsed().as_secs_f64()
+    };
+    let init = reach("pid1: root: EROFS");
+    let supervisor = reach("pid1: started the supervisor");
+    fixture.expect(fixture.cluster.wait_until_ready());
+    println!(
+        "{boot:?}, seed by {seed:?}: init after {init:.1} s, supervisor after {supervisor:.1} s, \
+         ready after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+}
+
+fn a_deployment_gets_pending_pods(fixture: &Fixture) {
+    fixture.expect(fixture.kubectl(&[
+        "create",
+        "deployment",
+        "web",
+        "--image=nginx",
+        "--replicas=2",
+    ]));
+    fixture.wait_until("two pending Pods", SECONDS_10, || {
+        let phases =
+            fixture.kubectl(&["get", "pods", "--output=jsonpath={.items[*].status.phase}"]);
+        let phases = phases.unwrap_or_else(|error| chain(&error));
+        Look::at(phases == "Pending Pending", || phases)
+    });
+}
+
+fn the_status_tells_of_a_broken_disk(fixture: &Fixture) {
+    fixture.wait_until("ETCD to be broken", A_MINUTE, || match fixture.status() {
+        Ok(status) => {
+            let disks = status["disks"].as_array().cloned().unwrap_or_default();
+            let broken = disks.iter().any(|disk| {
+                disk["role"] == "ETCD" && (disk["state"] == "lost" || disk["state"] == "read-only")
+            });
+            Look::at(broken, || format!("{disks:?}"))
+        }
+        Err(error) => Look::NotYet(chain(&error)),
+    });
+    assert_eq!(fixture.m1().power(), Power::On, "the node stays up");
+}
+
+fn disk_image(fixture: &Fixture) -> PathBuf {
+    fixture.m1().plan().directory.join("disk.img")
+}
+
+fn the_disk_is_laid_out_and_its_file_systems_are_clean(image: &Path) {
+    let disk = File::open(image).expect("the image");
+    let Contents::Ours(table) = inspect(&mut &disk) else {
+        panic!("the disk is not ours");
+    };
+    let roles: Vec<Role> = table.partitions.iter().map(|part| part.role).collect();
+    assert_eq!(roles, Role::ALL);
+    for role in roles.into_iter().filter(|role| role.has_file_system()) {
+        let offset = offset_of(&table, role);
+        // ext4's superblock (Documentation/filesystems/ext4/super.rst): state at 0x3a, 1 is clean;
+        // incompatible features at 0x60, where 4 says that the journal must be replayed.
+        let mut superblock = [0; 1024];
+        disk.read_exact_at(&mut superblock, offset + 1024)
+            .expect("a superblock");
+        assert_eq!(superblock[0x38..0x3c], [0x53, 0xef, 1, 0], "{role:?}");
+        assert_eq!(superblock[0x60] & 4, 0, "{role:?} was not unmounted");
+        let checked = Command::new("e2fsck")
+            .args(["-n", "-f"])
+            .arg(format!("{}?offset={offset}", image.display()))
+            .output()
+            .expect("e2fsck is installed");
+        assert!(checked.status.success(), "{role:?}: {checked:?}");
+    }
+}
+
+fn offset_of(table: &Table, role: Role) -> u64 {
+    let partition = table.partition(role).expect("a partition");
+    partition.first_sector * table.sector_bytes
+}
+
+/// A hash of all that a sparse file holds, and where.
+fn hash(path: &Path) -> [u8; 32] {
+    let mut file = File::open(path).expect("the image");
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+        let end = rustix::fs::seek(&file, SeekFrom::Hole(data)).expect("an end");
+        rustix::fs::seek(&file, SeekFrom::Start(data)).expect("moved");
+        hash.update(data.to_le_bytes());
+        let mut extent = Vec::new();
+        (&mut file)
+            .take(end - data)
+            .read_to_end(&mut extent)
+            .expect("read");
+        hash.update(&extent);
+        at = end;
+    }
+    hash.finalize().into()
+}
