@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Error, Result},
     plan::{DiskRole, NodePlan},
+    qemu::MachineOptions,
 };
 
 /// How nodes are run.
@@ -129,6 +130,15 @@ pub trait Node: Send + Sync {
 
     /// Puts a disk into a state of trouble, or out of it. Says when it takes effect.
     fn set_disk(&self, role: DiskRole, condition: DiskCondition) -> Result<Effective>;
+
+    /// Chooses how a machine boots and where its seed is, from the next power on.
+    fn set_machine(&self, _options: MachineOptions) -> Result<()> {
+        Err(Error::Unsupported {
+            kind: ProviderKind::Namespace,
+            operation: "boot in another way",
+            reason: "there is no firmware in a namespace",
+        })
+    }
 
     /// The process id of PID 1 on the host, where it is a process of the host: `lab exec`
     /// enters its namespaces.

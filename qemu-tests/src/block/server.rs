@@ -324,3 +324,56 @@ fn error_number(error: &io::Error) -> u32 {
     };
     number.unsigned_abs()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Command};
+
+    use super::*;
+
+    /// QEMU's own client (package qemu-utils) writes 64 KiB of sevens, does something more, and ends as by
+    /// a crash; otherwise it would flush. Returns what is on the disk after a cut.
+    fn written_and_cut(then: &[&str]) -> Vec<u8> {
+        let folder = tempfile::tempdir().expect("made");
+        let disk = VolatileDisk::open(&folder.path().join("disk"), 1 << 20).expect("opened");
+        let socket = folder.path().join("socket");
+        let server = DiskServer::start(&socket, disk).expect("started");
+        let mut client = Command::new("qemu-io");
+        client.args(["--format=raw", "--cache=writeback"]);
+        for command in [&["write -P 7 0 64k", "read -P 7 0 64k"], then, &["abort"]].concat() {
+            client.args(["-c", command]);
+        }
+        let output = client
+            .arg(format!("nbd+unix:///?socket={}", socket.display()))
+            .output()
+            .expect("qemu-io is installed");
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+        let read = || {
+            let mut data = vec![0; 64 << 10];
+            lock(&server.shared.disk).read(0, &mut data).expect("read");
+            data
+        };
+        assert_eq!(read()[(64 << 10) - 1], 7, "it was written: {output:?}");
+        server.cut(Cut::Drop).expect("cut");
+        read()
+    }
+
+    #[test]
+    fn a_cut_loses_what_qemu_wrote_and_did_not_flush() {
+        assert!(written_and_cut(&[]).iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_cut_keeps_what_qemu_flushed_or_forced_through() {
+        assert!(written_and_cut(&["flush"]).iter().all(|byte| *byte == 7));
+        let forced = written_and_cut(&["write -f -P 8 0 4k"]);
+        assert!(forced[..4096].iter().all(|byte| *byte == 8));
+    }
+
+    #[test]
+    fn a_cut_keeps_zeros_where_qemu_asked_for_them() {
+        let zeroed = written_and_cut(&["flush", "write -z 0 32k"]);
+        let (zeros, sevens) = zeroed.split_at(32 << 10);
+        assert!(zeros.iter().all(|byte| *byte == 0) && sevens.iter().all(|byte| *byte == 7));
+    }
+}

@@ -77,7 +77,7 @@ pub(super) fn arguments(
     plan: &NodePlan,
     files: &Files,
     acceleration: Acceleration,
-    options: &MachineOptions,
+    options: MachineOptions,
 ) -> Result<Vec<OsString>> {
     let mut line = Line::default();
     line.words(&["-name", &plan.name, "-machine", "q35", "-smp", "1"]);
@@ -153,10 +153,7 @@ pub(super) fn arguments(
                 fs::read_to_string(&cmdline).attempt(|| format!("read {}", cmdline.display()))?;
             line.option("-kernel", "", &plan.image.join("vmlinuz"));
             line.option("-initrd", "", &plan.image.join("initrd"));
-            line.words(&[
-                "-append",
-                format!("{} {}", cmdline.trim(), options.kernel_arguments).trim(),
-            ]);
+            line.words(&["-append", cmdline.trim()]);
         }
         BootPath::Uefi => {
             make_system_partition(plan, files)?;

@@ -41,7 +41,6 @@ struct Shared {
     plan: NodePlan,
     files: Files,
     acceleration: Acceleration,
-    options: MachineOptions,
     disk: DiskServer,
     switch: Switch,
     port: PortNumber,
@@ -52,6 +51,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    options: MachineOptions,
     running: Option<Running>,
     link_down: bool,
     condition: Option<DiskCondition>,
@@ -96,11 +96,13 @@ impl Machine {
             plan,
             files,
             acceleration,
-            options,
             disk,
             switch: switch.clone(),
             port,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                options,
+                ..State::default()
+            }),
             off: Condvar::new(),
         });
         Ok(Self {
@@ -215,6 +217,11 @@ impl Node for Machine {
         })
     }
 
+    fn set_machine(&self, options: MachineOptions) -> Result<()> {
+        self.shared.state().options = options;
+        Ok(())
+    }
+
     fn init_process(&self) -> Result<i32> {
         Err(unsupported("show its PID 1"))
     }
@@ -258,7 +265,7 @@ impl Shared {
 
     /// Starts QEMU on a thread that lives as long as it does, and waits until it can be controlled.
     fn start(self: &Arc<Self>, state: &mut State) -> Result<Arc<Control>> {
-        let arguments = arguments(&self.plan, &self.files, self.acceleration, &self.options)?;
+        let arguments = arguments(&self.plan, &self.files, self.acceleration, state.options)?;
         let complaints = self.files.complaints();
         let log =
             File::create(&complaints).attempt(|| format!("write {}", complaints.display()))?;

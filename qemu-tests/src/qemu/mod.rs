@@ -52,15 +52,13 @@ pub enum SeedPath {
     Volume,
 }
 
-/// What differs between the machines of different tests.
-#[derive(Clone, Debug, Default)]
+/// What is different from boot to boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MachineOptions {
     /// How it boots.
     pub boot: BootPath,
     /// Where its seed is.
     pub seed: SeedPath,
-    /// Words appended to the kernel's command line, on a direct boot.
-    pub kernel_arguments: String,
 }
 
 /// Runs the nodes of one cluster in QEMU.
@@ -113,7 +111,7 @@ impl Provider for VmProvider {
             seed,
             &self.switch,
             self.acceleration,
-            self.options.clone(),
+            self.options,
         )?;
         Ok(Arc::new(machine))
     }
