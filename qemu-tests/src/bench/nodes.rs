@@ -7,15 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use super::{Bench, readyz};
 use crate::{
     cluster::Cluster,
-    error::{Attempt, Error, Result},
+    error::{Attempt, Error, Result, chain},
     namespace::NamespaceProvider,
-    patience::Patience,
+    patience::{Look, Patience},
     plan::ClusterPlan,
     provider::{Forward, Node, Provider, ProviderKind},
-    tools::Tools,
+    tools::{Tools, run},
 };
 
 /// From power on to ready on a real machine, generously.
@@ -58,6 +60,28 @@ impl Masthead {
     /// Waits until the apiserver is ready, and returns when that was.
     pub(super) fn wait_until_ready(&self) -> Result<Instant> {
         readyz::wait(self.apiserver.local, self.cluster.patience().of(NOMINAL))
+    }
+
+    /// Waits until the node says that a service is ready.
+    pub(super) fn wait_for_service(&self, name: &str) -> Result<()> {
+        let patience = self.cluster.patience();
+        let what = format!("{name} to be ready");
+        patience.wait_until(&what, NOMINAL, || match self.state_of(name) {
+            Ok(state) => Look::at(state == "ready", || state.to_string()),
+            Err(error) => Look::NotYet(chain(&error)),
+        })
+    }
+
+    /// The state of a service, from the management API.
+    fn state_of(&self, name: &str) -> Result<Value> {
+        let mut mastctl = self.cluster.mastctl();
+        let text = run(mastctl.args(["--timeout", "5s", "--output", "json", "status"]))?;
+        let status: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::Refused(format!("mastctl status: {error}")))?;
+        let services = status["nodes"][0]["status"]["services"].as_array();
+        let service =
+            services.and_then(|services| services.iter().find(|service| service["name"] == name));
+        Ok(service.map_or(Value::Null, |service| service["state"].clone()))
     }
 
     /// Ends the cluster and removes its folder.

@@ -43,8 +43,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Measured> {
         // Anew each time: only a first death is not waited after.
         let masthead = Masthead::ready(bench, "restart")?;
         for (service, deaths) in &mut deaths {
+            masthead.wait_for_service(service)?;
             deaths.push(kill(masthead.node(), service)?);
-            masthead.wait_until_ready()?;
         }
         masthead.remove()?;
     }

@@ -34,7 +34,10 @@ pub(super) fn measure(bench: &Bench) -> Result<Measured> {
         #[expect(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
         Ok(vec![*bytes as f64 / 1e6])
     };
-    let uki = |name: &str| name.starts_with("masthead-") && name.ends_with(".efi");
+    let uki = |name: &str| {
+        let version = name.strip_prefix("masthead-");
+        version.is_some_and(|rest| rest.strip_suffix(".efi").is_some())
+    };
     Ok(Measured {
         figures: vec![
             Figure::new("UKI", "MB", megabytes(&uki)?).goal(Statistic::Maximum, GOAL_MB),
