@@ -158,7 +158,7 @@ impl Cluster {
     }
 
     /// One look at a node on its way to being ready, which takes the next step if one is possible:
-    /// login, kubeconfig, `/readyz`.
+    /// login, kubeconfig, `/readyz`, and a request as the operator.
     pub fn look(&self, node: &dyn Node) -> Progress {
         let (ready, seen) = match self.step(node) {
             Ok(()) => (true, "ready".to_owned()),
@@ -189,14 +189,18 @@ impl Cluster {
         }
         let server = format!("--server=https://{}", ports.kubernetes.local);
         let name = format!("--tls-server-name={}", node.plan().address());
-        let answer = run(self.kubectl().args([&server, &name]).args([
-            "--request-timeout=5s",
-            "get",
-            "--raw=/readyz",
-        ]));
-        match answer {
-            Ok(text) if text == "ok" => Ok(()),
-            _ => Err(self.access.waits_for(node)),
+        let ask = |request: &[&str]| {
+            let mut kubectl = self.kubectl();
+            kubectl.args([&server, &name, "--request-timeout=5s"]);
+            run(kubectl.args(request))
+        };
+        let ready = ask(&["get", "--raw=/readyz"]).is_ok_and(|answer| answer == "ok");
+        // The binding that lets operators in, and the first namespace, come a moment later.
+        let usable = ready && ask(&["get", "namespace", "default", "--output=name"]).is_ok();
+        if usable {
+            Ok(())
+        } else {
+            Err(self.access.waits_for(node))
         }
     }
 

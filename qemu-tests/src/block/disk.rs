@@ -43,6 +43,7 @@ pub struct VolatileDisk {
     bytes: u64,
     cache: BTreeMap<u64, Box<[u8; SECTOR]>>,
     fault: Fault,
+    cuts: u64,
 }
 
 impl VolatileDisk {
@@ -64,12 +65,18 @@ impl VolatileDisk {
             bytes,
             cache: BTreeMap::new(),
             fault: Fault::None,
+            cuts: 0,
         })
     }
 
     /// Its size, bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How often the power has gone.
+    pub fn cuts(&self) -> u64 {
+        self.cuts
     }
 
     /// Makes it fail, or work again.
@@ -136,6 +143,7 @@ impl VolatileDisk {
 
     /// The power goes. Returns how many written sectors were lost.
     pub fn cut(&mut self, cut: Cut) -> io::Result<usize> {
+        self.cuts += 1;
         let mut lost = 0;
         while let Some((sector, data)) = self.cache.pop_first() {
             let survives = match cut {

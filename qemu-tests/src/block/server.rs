@@ -68,7 +68,7 @@ impl DiskServer {
                     let shared = Arc::clone(&serving);
                     let session = move || {
                         // A QEMU that is killed closes the socket in the middle of a request.
-                        let _ = Session { stream, shared }.run();
+                        let _ = Session::new(stream, shared).run();
                     };
                     if thread::Builder::new()
                         .name("disk-client".to_owned())
@@ -130,6 +130,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Session {
     stream: UnixStream,
     shared: Arc<Shared>,
+    /// Of the disk, when this began. What a dead QEMU has left in the socket must not be written later.
+    cuts: u64,
 }
 
 struct Request {
@@ -141,6 +143,15 @@ struct Request {
 }
 
 impl Session {
+    fn new(stream: UnixStream, shared: Arc<Shared>) -> Self {
+        let cuts = lock(&shared.disk).cuts();
+        Self {
+            stream,
+            shared,
+            cuts,
+        }
+    }
+
     fn run(mut self) -> io::Result<()> {
         self.stream.write_all(b"NBDMAGIC")?;
         self.stream.write_all(&OPTION_MAGIC.to_be_bytes())?;
@@ -278,6 +289,9 @@ impl Session {
 
     fn carry_out(&self, request: &Request, data: &mut [u8]) -> io::Result<()> {
         let mut disk = lock(&self.shared.disk);
+        if disk.cuts() != self.cuts {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         match request.command {
             0 => disk.read(request.offset, data)?,
             1 => disk.write(request.offset, data)?,
