@@ -65,8 +65,9 @@ fn a_power_cut_of_an_etcd_that_does_not_flush_loses_acknowledged_writes() {
         Fixture::ready_with(|plan, folder| plan.root_changes = Some(etcd_without_fsync(folder)));
     let acknowledged = fixture.write_until_cut(100, || fixture.expect(fixture.m1().cut_power()));
     fixture.expect(fixture.m1().power_on());
-    // An etcd that lost its very beginnings does not even come back, and has lost everything.
-    let comes_back = fixture.wait_until("etcd to be back, or beyond that", A_MINUTE, || {
+    // An etcd that lost its very beginnings ends again and again, or waits for ever: it has lost
+    // everything.
+    let look = || {
         let nodes = fixture.cluster.look_at_all();
         let etcd = fixture.service("etcd").unwrap_or_default();
         match (nodes.iter().all(|node| node.ready), &etcd["crash_looping"]) {
@@ -74,8 +75,10 @@ fn a_power_cut_of_an_etcd_that_does_not_flush_loses_acknowledged_writes() {
             (false, looping) if looping == true => Look::Done(false),
             _ => Look::NotYet(etcd.to_string()),
         }
-    });
-    let missing = if comes_back {
+    };
+    let patience = fixture.patience();
+    let comes_back = patience.wait_until("etcd to be back", SECONDS_10 * 2, look);
+    let missing = if let Ok(true) = comes_back {
         fixture.expect(fixture.missing(&acknowledged)).len()
     } else {
         acknowledged.len()
