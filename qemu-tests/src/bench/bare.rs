@@ -65,11 +65,12 @@ pub fn capture(node: &dyn Node, changes: &Path) -> Result<()> {
         let process = node.processes(name)?.first().copied().ok_or_else(|| {
             Error::Refused(format!("{name} does not run, so it cannot be copied"))
         })?;
-        let what = || format!("read the command line of {name}");
-        let line = fs::read_to_string(format!("/proc/{process}/cmdline")).attempt(what)?;
-        let user = fs::metadata(format!("/proc/{process}/status"))
-            .and_then(|_| fs::read_to_string(format!("/proc/{process}/status")))
-            .attempt(what)?
+        let read = |file: &str| {
+            let path = format!("/proc/{process}/{file}");
+            fs::read_to_string(&path).attempt(|| format!("read {path} of {name}"))
+        };
+        let (line, status) = (read("cmdline")?, read("status")?);
+        let user: u32 = status
             .lines()
             .find_map(|line| {
                 line.strip_prefix("Uid:")?
@@ -78,7 +79,7 @@ pub fn capture(node: &dyn Node, changes: &Path) -> Result<()> {
                     .parse()
                     .ok()
             })
-            .unwrap_or(first_user);
+            .ok_or_else(|| Error::Refused(format!("the user of {name} cannot be told")))?;
         programs.push(Program {
             name: name.to_owned(),
             folder: folder.to_owned(),

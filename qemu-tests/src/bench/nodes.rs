@@ -140,10 +140,15 @@ fn time_boot(node: &dyn Node, apiserver: &Forward, patience: Patience) -> Result
     Ok(readyz::wait(apiserver.local, patience.of(NOMINAL))? - started)
 }
 
+/// Removes a folder with all in it.
+pub(super) fn remove(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).attempt(|| format!("remove {}", folder.display()))
+}
+
 /// Makes a folder, or empties it.
 pub(super) fn empty(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder).attempt(|| format!("remove {}", folder.display()))?;
+        remove(folder)?;
     }
     fs::create_dir_all(folder).attempt(|| format!("make {}", folder.display()))
 }

@@ -29,17 +29,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn wait(address: SocketAddr, patience: Duration) -> Result<Instant> {
     let configuration = Arc::new(configuration()?);
     let started = Instant::now();
+    let until = started + patience;
     let mut last = "nothing".to_owned();
-    while started.elapsed() < patience {
-        match ask_until_ready(address, &configuration, started + patience, &mut last) {
-            Ok(at) => return Ok(at),
-            Err(error) => last = format!("{last}, then {error}"),
+    while Instant::now() < until {
+        match ask_until_ready(address, &configuration, until, &mut last) {
+            Ok(Some(at)) => return Ok(at),
+            Ok(None) => break,
+            Err(error) => last = error.to_string(),
         }
         thread::sleep(BETWEEN_LOOKS);
-        // Only what the last connection saw is of interest.
-        if let Some((_, newest)) = last.rsplit_once(", then ") {
-            last = newest.to_owned();
-        }
     }
     Err(Error::Impatient {
         what: "an apiserver that is ready".to_owned(),
@@ -48,13 +46,13 @@ pub fn wait(address: SocketAddr, patience: Duration) -> Result<Instant> {
     })
 }
 
-/// Over one connection.
+/// Over one connection, at most until `until`; `last` is the last answer.
 fn ask_until_ready(
     address: SocketAddr,
     configuration: &Arc<ClientConfig>,
     until: Instant,
     last: &mut String,
-) -> io::Result<Instant> {
+) -> io::Result<Option<Instant>> {
     let tcp = TcpStream::connect(address)?;
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(ANSWER_TIMEOUT))?;
@@ -68,11 +66,11 @@ fn ask_until_ready(
         let status = answer(&mut stream)?;
         let now = Instant::now();
         if status.contains(" 200 ") {
-            return Ok(now);
+            return Ok(Some(now));
         }
         *last = status;
         if now > until {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Ok(None);
         }
         thread::sleep(BETWEEN_LOOKS);
     }

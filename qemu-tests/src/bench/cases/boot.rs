@@ -7,7 +7,7 @@ use crate::{
     bench::{
         bare,
         figure::Statistic,
-        nodes::{Bare, Masthead, empty},
+        nodes::{Bare, Masthead, empty, remove},
     },
     error::Result,
     provider::ProviderKind,
@@ -45,6 +45,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Measured> {
         node.node().cut_power()?;
         bares.second.push(seconds(node.time_boot()?));
     }
+    remove(&changes)?;
+    remove(&folder)?;
     let mut figures = Vec::new();
     for (boot, ours, bare) in [
         ("first boot", ours.first, bares.first),

@@ -9,7 +9,10 @@ use std::{
 
 use super::{Bench, Figure, Measured};
 use crate::{
-    bench::{figure::Statistic, nodes::empty},
+    bench::{
+        figure::Statistic,
+        nodes::{empty, remove},
+    },
     error::{Attempt, Error, Result},
 };
 
@@ -27,7 +30,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Measured> {
     let warm = (0..bench.runs)
         .map(|_| build(bench, &folder))
         .collect::<Result<Vec<_>>>()?;
-    fs::remove_dir_all(&folder).attempt(|| format!("remove {}", folder.display()))?;
+    remove(&folder)?;
     Ok(Measured {
         figures: vec![
             Figure::new("cold", "s", vec![cold]),
