@@ -390,4 +390,35 @@ mod tests {
         let (zeros, sevens) = zeroed.split_at(32 << 10);
         assert!(zeros.iter().all(|byte| *byte == 0) && sevens.iter().all(|byte| *byte == 7));
     }
+
+    #[test]
+    fn what_a_dead_qemu_left_in_the_socket_is_not_written_after_the_cut() {
+        let folder = tempfile::tempdir().expect("made");
+        let disk = VolatileDisk::open(&folder.path().join("disk"), 1 << 20).expect("opened");
+        let socket = folder.path().join("socket");
+        let server = DiskServer::start(&socket, disk).expect("started");
+        let mut client = UnixStream::connect(&socket).expect("connected");
+        // Greeting, flags; then export 1 (by name, of no length): size and flags.
+        client.read_exact(&mut [0; 18]).expect("a greeting");
+        client.write_all(&[0, 0, 0, 3]).expect("flags");
+        let option = [&OPTION_MAGIC.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0, 0, 0]].concat();
+        client.write_all(&option).expect("an option");
+        client.read_exact(&mut [0; 10]).expect("an export");
+        server.cut(Cut::Drop).expect("cut");
+        // A write of one sector at 0.
+        let mut write = REQUEST_MAGIC.to_be_bytes().to_vec();
+        write.extend([0, 0, 0, 1]);
+        write.extend([0; 16]);
+        write.extend(512_u32.to_be_bytes());
+        write.extend([7; 512]);
+        client.write_all(&write).expect("a request");
+        let mut answer = [0; 16];
+        client.read_exact(&mut answer).expect("an answer");
+        assert_ne!(answer[4..8], [0; 4], "it was refused");
+        let mut sector = [0; 512];
+        lock(&server.shared.disk)
+            .read(0, &mut sector)
+            .expect("read");
+        assert_eq!(sector, [0; 512]);
+    }
 }
