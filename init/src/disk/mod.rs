@@ -25,6 +25,7 @@ use masthead_machine::Scale;
 use masthead_seed::{DiskMatch, DiskSelector, Master};
 use tokio::sync::watch;
 
+use crate::error_chain::with_sources;
 use crate::node::{Facility, NodeKind};
 use discover::{Roots, disks};
 use prepare::{MountedRole, PrepareError, check_and_mount, mount_memory, policy_of, prepare};
@@ -220,19 +221,7 @@ fn failed(error: &PrepareError) -> Reason {
         PrepareError::Layout { .. } => ReasonCode::DiskTooSmall,
         _ => ReasonCode::DiskSetupFailed,
     };
-    Reason::new(code, Timestamp::now()).with_cause(chain(error))
-}
-
-/// An error with its sources, once each.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
+    Reason::new(code, Timestamp::now()).with_cause(with_sources(error))
 }
 
 /// One serial number a line: each `wipe` of the seed that was carried out, so that it never is again.

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::problem::chain;
+use crate::error_chain::with_sources;
 
 /// The name under which the apiserver remembers who owns the fields.
 const FIELD_MANAGER: &str = "masthead";
@@ -143,7 +143,7 @@ pub async fn keep_bootstrap_applied(roots: Arc<Roots>, address: SocketAddr, scal
             Ok(Err(error)) => error,
             Err(_) => BootstrapError::Late(patience),
         };
-        tracing::warn!(error = %chain(&error), "objects of the cluster are not applied yet");
+        tracing::warn!(error = %with_sources(&error), "objects of the cluster are not applied yet");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(scale * LONGEST_PAUSE);
     }

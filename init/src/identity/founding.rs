@@ -21,9 +21,10 @@ use masthead_seed::{Master, Seed};
 use rustix::rand::{GetRandomFlags, getrandom};
 use time::OffsetDateTime;
 
-use super::problem::{Problem, chain};
+use super::problem::Problem;
 use super::record::{FORMAT, IdentityRecord, MemberRecord, digest, hexadecimal, parse, render};
 use super::storage::{Durable, Storage, StorageError, exists, read};
+use crate::error_chain::with_sources;
 
 /// What this node is.
 #[derive(Clone, Debug)]
@@ -120,7 +121,7 @@ impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         Self {
             code: ReasonCode::DiskSetupFailed,
-            cause: format!("STATE cannot be used: {}.", chain(&error)),
+            cause: format!("STATE cannot be used: {}.", with_sources(&error)),
             remedy: "Check the disk; replace it if it fails. The node tries again.".to_owned(),
         }
     }
@@ -130,7 +131,10 @@ impl From<masthead_pki::Error> for Problem {
     fn from(error: masthead_pki::Error) -> Self {
         Self {
             code: ReasonCode::IdentityDamaged,
-            cause: format!("Keys or certificates could not be made: {}.", chain(&error)),
+            cause: format!(
+                "Keys or certificates could not be made: {}.",
+                with_sources(&error)
+            ),
             remedy: "Reboot; if it happens again, report it with this message.".to_owned(),
         }
     }
@@ -326,7 +330,7 @@ fn load(
         }
     };
     let parsed = |name: &str, error: masthead_pki::Error| {
-        Problem::damaged(&places.pki.join(name), format!("{}.", chain(&error)))
+        Problem::damaged(&places.pki.join(name), format!("{}.", with_sources(&error)))
     };
     let service_account = ServiceAccountKey::parse(&file(SERVICE_ACCOUNT_KEY)?)
         .map_err(|error| parsed(SERVICE_ACCOUNT_KEY, error))?;

@@ -10,8 +10,9 @@ use masthead_pki::{
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use super::problem::{Problem, chain};
+use super::problem::Problem;
 use super::storage::{Durable, Storage, read};
+use crate::error_chain::with_sources;
 
 /// How often the clock is asked whether a leaf is due. Not only at the moment when the next one is: the clock may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
@@ -87,7 +88,7 @@ impl Keeper {
         Ok(Issued {
             leaves: Arc::new(leaves),
             renewed,
-            not_kept: kept.err().map(|error| chain(&error)),
+            not_kept: kept.err().map(|error| with_sources(&error)),
         })
     }
 

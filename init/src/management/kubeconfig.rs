@@ -6,7 +6,8 @@ use masthead_pki::{Description, issue_kubernetes_admin};
 use time::{Duration, OffsetDateTime};
 
 use super::caller::{Caller, Operator};
-use super::login::{describe, timestamp};
+use super::login::timestamp;
+use crate::error_chain::with_sources;
 
 /// The group that the cluster binds to `cluster-admin`.
 const ADMINS: &str = "masthead:admins";
@@ -51,7 +52,7 @@ pub(super) fn answer(
             "Send an ECDSA, Ed25519 or RSA public key as PEM (SubjectPublicKeyInfo).",
         ),
         error => {
-            tracing::error!(%caller, error = %describe(&error), "no certificate could be issued");
+            tracing::error!(%caller, error = %with_sources(&error), "no certificate could be issued");
             ApiError::new(
                 ErrorCode::Internal,
                 "the node could not issue the certificate",

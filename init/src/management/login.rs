@@ -1,5 +1,6 @@
 //! Logging in: a nonce, and a certificate for a proof.
 
+use crate::error_chain::with_sources;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -114,7 +115,7 @@ impl Login {
             ));
         }
         let failed = |error: masthead_pki::Error| {
-            tracing::error!(%operator, error = %describe(&error), "no certificate could be issued");
+            tracing::error!(%operator, error = %with_sources(&error), "no certificate could be issued");
             ApiError::new(
                 ErrorCode::Internal,
                 "the node could not issue the certificate",
@@ -151,16 +152,4 @@ fn malformed(message: &str) -> ApiError {
 /// A certificate's date as a message has it.
 pub(super) fn timestamp(instant: OffsetDateTime) -> Timestamp {
     Timestamp::from(std::time::SystemTime::from(instant))
-}
-
-/// An error with its sources, for the log.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -17,9 +17,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::caller::{Caller, Operator};
 use super::identity::Identity;
-use super::login::{Login, describe};
+use super::login::Login;
 use super::node::{Node, PowerCommand};
 use super::routes::Routes;
+use crate::error_chain::with_sources;
 
 /// Connections of operators at a time.
 const OPERATORS: usize = 48;
@@ -113,7 +114,7 @@ impl Server {
         let stream = match tokio::time::timeout(self.routes.patience, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                tracing::info!(%address, error = %describe(&error), "no TLS with a client");
+                tracing::info!(%address, error = %with_sources(&error), "no TLS with a client");
                 return;
             }
             Err(_) => {
@@ -159,7 +160,7 @@ impl Server {
             .serve_connection(TokioIo::new(stream), service)
             .await;
         if let Err(error) = served {
-            tracing::debug!(%caller, error = %describe(&error), "a connection ended early");
+            tracing::debug!(%caller, error = %with_sources(&error), "a connection ended early");
         }
     }
 }

@@ -15,10 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::clock::{boot_time, from_ticks};
 use super::probe::Target;
 use super::record::{Record, Records};
-use super::watch::{
-    Report, Reports, Watched, start_service, watch_leaf, watch_process, with_sources,
-};
+use super::watch::{Report, Reports, Watched, start_service, watch_leaf, watch_process};
 use super::{AdoptedExits, Command, Managed};
+use crate::error_chain::with_sources;
 use crate::link::{Exit as LinkExit, ProcessKey, SupervisorLink};
 use crate::process::{Launch, Leaf, adopt};
 

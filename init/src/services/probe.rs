@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
-use super::watch::with_sources;
+use crate::error_chain::with_sources;
 
 /// How much of an answer is read, in bytes: the apiserver lists its checks when one fails.
 const ANSWER_LIMIT: usize = 16 * 1024;

@@ -6,6 +6,7 @@ use masthead_lifecycle::{Answer, Exit, Probe, Process, ServiceName};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 
+use crate::error_chain::with_sources;
 use crate::link::ProcessKey;
 use crate::process::{End, Launch, Leaf, Running, start};
 
@@ -95,16 +96,4 @@ pub(super) fn watch_leaf(leaf: Leaf, reports: Reports) {
         }
         let _ = reports.send(Report::Emptied(leaf.name().into()));
     });
-}
-
-/// An error and all that caused it, in one line.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
