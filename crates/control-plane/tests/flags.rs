@@ -19,10 +19,8 @@ const REPLACEABLE: [(Component, &[&str]); 4] = [
         &[
             "auto-compaction-retention",
             "election-timeout",
-            "enable-grpc-gateway",
             "heartbeat-interval",
             "log-format",
-            "log-outputs",
             "logger",
             "max-wals",
             "quota-backend-bytes",
