@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
+};
 use std::path::{Path, PathBuf};
 
 use masthead_control_plane::{Component, ControlPlane};
@@ -102,19 +104,29 @@ pub fn write_plan(plan: &ControlPlane, owners: &Owners) -> Result<Changes, Deplo
 }
 
 /// Makes the directories that a service writes to, on the file systems that are mounted now, and gives them to it.
+/// One that is as it should be is left alone: its file system may have turned read-only since.
 pub fn make_service_directories(service: &masthead_policy::Service) -> Result<(), DeployError> {
     for directory in &service.directories {
         let path = PathBuf::from(&directory.path);
-        let made = make_directory(&path, directory.mode).and_then(|()| {
-            if geteuid().is_root() {
-                chown(&path, Some(service.uid), Some(service.gid))
-            } else {
-                Ok(())
-            }
+        let owner = geteuid().is_root().then_some((service.uid, service.gid));
+        if is_directory_of(&path, directory.mode, owner) {
+            continue;
+        }
+        let made = make_directory(&path, directory.mode).and_then(|()| match owner {
+            Some((user, group)) => chown(&path, Some(user), Some(group)),
+            None => Ok(()),
         });
         made.map_err(|source| DeployError { path, source })?;
     }
     Ok(())
+}
+
+fn is_directory_of(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> bool {
+    fs::metadata(path).is_ok_and(|found| {
+        found.is_dir()
+            && found.mode() & 0o7777 == mode
+            && owner.is_none_or(|owner| owner == (found.uid(), found.gid()))
+    })
 }
 
 fn make_directory(path: &Path, mode: u32) -> io::Result<()> {

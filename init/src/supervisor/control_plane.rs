@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::{condition, log};
+use crate::error_chain::with_sources;
 use crate::identity::{
     EtcdVolume, Identity, Keeper, Owners, Problem, confirm_started, first_start,
     keep_bootstrap_applied, make_service_directories, write_plan,
@@ -265,8 +266,11 @@ impl ControlPlaneTask {
         let policy = table
             .get(name)
             .with_context(|| format!("configs/node/services.toml has no service `{name}`"))?;
-        make_service_directories(policy)
-            .with_context(|| format!("make the directories of {name}"))?;
+        // A disk that refuses them is that service's trouble: it will say so in its own output, and the others,
+        // and whatever runs already, are none the worse for it.
+        if let Err(error) = make_service_directories(policy) {
+            tracing::error!(service = name, error = %with_sources(&error), "a directory cannot be made");
+        }
         let leaf = groups.leaf(name, &policy.into())?;
         without.extend(leaf.without().iter().cloned());
         let mut rights = Rights::try_from(policy)?;

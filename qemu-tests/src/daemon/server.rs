@@ -40,12 +40,16 @@ pub fn run() -> Result<()> {
         .map_err(io::Error::from)
         .attempt(|| "understand what to run")?;
     let directory = Directory::new(&order.plan.directory);
+    // Before anything is started: what is started keeps our standard error.
+    detach(&directory)?;
     match begin(order, &directory) {
         Ok((server, listener)) => {
             report(&Answer::Done {
                 outcome: Outcome::Nothing,
             })?;
-            detach(&directory)?;
+            // Whoever reads what `lab up` says sees its end from here on.
+            let log = rustix::stdio::stderr();
+            rustix::stdio::dup2_stdout(log).attempt(|| "let go of standard output")?;
             let for_signals = Arc::clone(&server);
             thread::spawn(move || for_signals.await_signal(&signals));
             server.serve(&listener)
@@ -94,7 +98,7 @@ fn begin(order: Order, directory: &Directory) -> Result<(Arc<Server>, UnixListen
     Ok((Arc::new(server), listener))
 }
 
-/// Lets go of the terminal.
+/// Lets go of the terminal, but for standard output, through which the caller hears how it went.
 fn detach(directory: &Directory) -> Result<()> {
     let path = directory.daemon_log();
     let log = OpenOptions::new()
@@ -102,7 +106,6 @@ fn detach(directory: &Directory) -> Result<()> {
         .create(true)
         .open(&path)
         .attempt(|| format!("open {}", path.display()))?;
-    rustix::stdio::dup2_stdout(log.as_fd()).attempt(|| "let go of standard output")?;
     rustix::stdio::dup2_stderr(log.as_fd()).attempt(|| "let go of standard error")
 }
 
