@@ -145,6 +145,9 @@ pub enum FromSupervisor {
     Replay,
     /// The services are stopped (or it gives up on them): end the node.
     Shutdown(Ending),
+    /// An operator wants the node to end: answer with [`FromPid1::Stop`], to this supervisor and to each that
+    /// replaces it.
+    Request(Ending),
 }
 
 impl FromSupervisor {
@@ -162,6 +165,10 @@ impl FromSupervisor {
                 put_u32(&mut packet, 0, 4);
                 put_u32(&mut packet, 4, ending.code());
             }
+            Self::Request(ending) => {
+                put_u32(&mut packet, 0, 5);
+                put_u32(&mut packet, 4, ending.code());
+            }
         }
         packet
     }
@@ -174,6 +181,7 @@ impl FromSupervisor {
             2 => Ok(Self::Acknowledge(get_process(packet))),
             3 => Ok(Self::Replay),
             4 => Ending::from_code(get_u32(packet, 4)).map(Self::Shutdown),
+            5 => Ending::from_code(get_u32(packet, 4)).map(Self::Request),
             kind => Err(DecodeError::Field {
                 field: "kind",
                 value: kind,

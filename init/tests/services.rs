@@ -517,7 +517,7 @@ fn an_exit_that_nobody_saw_is_told_of_the_right_service() {
     let mut surroundings = Surroundings::new("unseen");
     let records = surroundings.files.path().join("records");
     fs::create_dir(&records).unwrap();
-    fs::write(records.join("late"), "4000001 17\n").unwrap();
+    fs::write(records.join("late"), "4000001 17 1\n").unwrap();
     let services = vec![
         surroundings.service("late", "/bin/sleep", &["100000"]),
         surroundings.service("other", "/bin/sleep", &["100000"]),

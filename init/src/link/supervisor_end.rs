@@ -62,6 +62,11 @@ impl SupervisorLink {
         self.send(FromSupervisor::Shutdown(ending)).await
     }
 
+    /// Asks PID 1 to end the node. It says [`FromPid1::Stop`] then, again to a supervisor that replaces this one.
+    pub async fn request(&self, ending: Ending) -> io::Result<()> {
+        self.send(FromSupervisor::Request(ending)).await
+    }
+
     /// Waits for PID 1's next message. Safe to drop in a `select!`: a message is taken whole or
     /// not at all.
     ///

@@ -7,12 +7,13 @@ const PROCESS: ProcessKey = ProcessKey {
     start_time: 0x1122_3344_5566_7788,
 };
 
-const FROM_SUPERVISOR: [FromSupervisor; 5] = [
+const FROM_SUPERVISOR: [FromSupervisor; 6] = [
     FromSupervisor::Beat,
     FromSupervisor::Acknowledge(PROCESS),
     FromSupervisor::Replay,
     FromSupervisor::Shutdown(Ending::Reboot),
     FromSupervisor::Shutdown(Ending::PowerOff),
+    FromSupervisor::Request(Ending::Reboot),
 ];
 
 fn from_pid1() -> Vec<FromPid1> {

@@ -194,6 +194,11 @@ impl<'a> MainLoop<'a> {
             FromSupervisor::Beat => self.watch.beat(now()),
             FromSupervisor::Acknowledge(process) => self.exits.acknowledge(process),
             FromSupervisor::Replay => self.exits.replay(),
+            FromSupervisor::Request(ending) => {
+                say!("the supervisor was asked to end the node: {}", word(ending));
+                let step = self.shutdown.request(now(), ending);
+                let _ = step.and_then(|step| self.carry_out(step));
+            }
             FromSupervisor::Shutdown(ending) => {
                 say!("the supervisor has stopped the services: {}", word(ending));
                 let step = self.shutdown.services_stopped(now(), ending);

@@ -11,7 +11,7 @@ use masthead_api::status::{Cluster, SeedAttempt};
 use masthead_api::{Reason, Timestamp};
 use masthead_control_plane::Component;
 use masthead_machine::Scale;
-use masthead_seed::{Endpoint, Master, Seed};
+use masthead_seed::{Endpoint, Hash, Master, Report, Seed};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
@@ -21,7 +21,7 @@ use super::log;
 use crate::identity::{Established, Identity, Problem, establish};
 use crate::management::PowerCommand;
 use crate::node::{Facility, NodeOptions};
-use crate::seed_source::{self, Attempt, Found, Roots, SourceKind};
+use crate::seed_source::{self, Attempt, Roots, SourceKind};
 use crate::services::{self, AdoptedExits};
 use crate::{disk, network, output};
 
@@ -33,6 +33,8 @@ pub(super) const STATE: &str = "/state";
 const DATA: &str = "/data";
 /// The seed in use, for a supervisor that replaces this one when the source is gone.
 const SEED_IN_USE: &str = "/run/masthead/seed.toml";
+/// Two lines: which master of it this machine is, and where it was found.
+const MASTER_IN_USE: &str = "/run/masthead/master";
 
 /// The boot sequence with what it needs and where it publishes.
 pub(super) struct Boot {
@@ -85,15 +87,14 @@ impl Boot {
         task.run(self.exits, self.groups).await;
     }
 
-    /// Waits for a seed that names this machine.
+    /// Waits for a seed that names this machine. A supervisor that replaces another takes the seed in use, whatever
+    /// has become of its source and of the network card by which the machine was found.
     async fn seed(&self) -> (Seed, Master) {
-        let in_use = Path::new(SEED_IN_USE);
-        let kind = if in_use.exists() {
-            SourceKind::Namespace {
-                seed: Some(in_use.to_owned()),
-                roots: Roots::default(),
-            }
-        } else if self.node.kind.has(Facility::Firmware) {
+        if let Some(in_use) = SeedInUse::read() {
+            self.publish_seed(&in_use);
+            return (in_use.seed, in_use.master);
+        }
+        let kind = if self.node.kind.has(Facility::Firmware) {
             SourceKind::Machine(Roots::default())
         } else {
             SourceKind::Namespace {
@@ -111,17 +112,22 @@ impl Boot {
         let found = seed_source::wait_for_seed(&kind, self.node.scale, &attempts).await;
         reporting.abort();
         publish_attempts(&self.publishers.seed, &attempts.borrow());
-        if !in_use.exists()
-            && let Err(error) = keep_secret(in_use, &found.bytes.0)
-        {
+        let in_use = SeedInUse {
+            seed: found.seed,
+            master: found.master,
+            source: found.source,
+            hash: found.bytes_hash,
+            warnings: found.warnings,
+        };
+        if let Err(error) = in_use.keep(&found.bytes.0) {
             tracing::error!(%error, "{SEED_IN_USE} cannot be written; a new supervisor looks for the seed again");
         }
-        self.publish_seed(&found);
-        (found.seed, found.master)
+        self.publish_seed(&in_use);
+        (in_use.seed, in_use.master)
     }
 
-    fn publish_seed(&self, found: &Found) {
-        tracing::info!(source = %found.source, hash = %found.bytes_hash, master = %found.master.name, "the seed is found");
+    fn publish_seed(&self, found: &SeedInUse) {
+        tracing::info!(source = %found.source, hash = %found.hash, master = %found.master.name, "the seed is there");
         let endpoint = match &found.seed.endpoint {
             Endpoint::Virtual(address) => {
                 std::net::SocketAddr::new(*address, found.seed.endpoint.port()).to_string()
@@ -136,7 +142,7 @@ impl Boot {
         };
         self.publishers.seed.send_modify(|report| {
             report.seed.source = Some(found.source.clone());
-            report.seed.hash = Some(found.bytes_hash.to_string());
+            report.seed.hash = Some(found.hash.to_string());
             report.seed.warnings = found
                 .warnings
                 .diagnostics()
@@ -179,6 +185,45 @@ impl Boot {
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
         }
+    }
+}
+
+/// The seed that the node runs by, and which master of it this machine is.
+struct SeedInUse {
+    seed: Seed,
+    master: Master,
+    source: String,
+    hash: Hash,
+    warnings: Report,
+}
+
+impl SeedInUse {
+    /// What an earlier supervisor of this boot has kept.
+    fn read() -> Option<Self> {
+        let kept = std::fs::read_to_string(MASTER_IN_USE).ok()?;
+        let (name, source) = kept.trim_end().split_once('\n')?;
+        let bytes = std::fs::read(SEED_IN_USE).ok()?;
+        let (seed, warnings) = Seed::check(SEED_IN_USE, &bytes);
+        let seed = seed?;
+        let master = seed
+            .masters
+            .iter()
+            .find(|master| master.name == name)?
+            .clone();
+        Some(Self {
+            seed,
+            master,
+            source: source.to_owned(),
+            hash: Hash::of(&bytes),
+            warnings,
+        })
+    }
+
+    /// Keeps it for a supervisor that replaces this one. The second file is written last: with it, both are whole.
+    fn keep(&self, bytes: &[u8]) -> std::io::Result<()> {
+        keep_secret(Path::new(SEED_IN_USE), bytes)?;
+        let kept = format!("{}\n{}\n", self.master.name, self.source);
+        keep_secret(Path::new(MASTER_IN_USE), kept.as_bytes())
     }
 }
 

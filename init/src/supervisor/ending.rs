@@ -7,7 +7,7 @@ use masthead_machine::Scale;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::link::Ending;
+use crate::link::{Ending, SupervisorLink};
 use crate::management::{PowerAction, PowerCommand};
 use crate::{output, services};
 
@@ -15,8 +15,39 @@ use crate::{output, services};
 /// more, and the node must end without it.
 const TO_STORE: Duration = Duration::from_secs(5);
 
+/// How long a supervisor that replaces a dead one may take to adopt its services, before it ends the node without.
+const TO_ADOPT: Duration = Duration::from_secs(15);
+
+/// Passes an operator's word on to PID 1, and only then tells the operator that it is done.
+pub(super) async fn request(link: &SupervisorLink, command: PowerCommand) {
+    tracing::warn!(action = ?command.action, by = %command.by, "an operator ends the node");
+    let reply = link.request(of(command.action)).await.map_err(|error| {
+        ApiError::new(
+            ErrorCode::Internal,
+            format!("PID 1 does not hear the supervisor: {error}"),
+            "try again; if it stays so, cut the power",
+        )
+    });
+    // An operator who has gone wanted it all the same.
+    let _ = command.reply.send(reply);
+}
+
+/// Waits until the services are under the driver, for as long as that may take.
+pub(super) async fn await_services(
+    mut groups: watch::Receiver<Option<services::Handle>>,
+    scale: Scale,
+) {
+    let adopted = groups.wait_for(Option::is_some);
+    if tokio::time::timeout(scale * TO_ADOPT, adopted)
+        .await
+        .is_err()
+    {
+        tracing::error!("the services could not be adopted; PID 1 ends them all at once");
+    }
+}
+
 /// What an operator's word asks PID 1 for.
-pub(super) fn of(action: PowerAction) -> Ending {
+fn of(action: PowerAction) -> Ending {
     match action {
         PowerAction::Reboot => Ending::Reboot,
         PowerAction::PowerOff => Ending::PowerOff,

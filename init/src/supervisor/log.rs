@@ -29,5 +29,10 @@ pub(super) fn start() {
         tracing::error!("the supervisor panicked: {panic}");
         // The console as well: the log may be what is broken.
         eprintln!("supervisor: panicked: {panic}");
+        // Tasks run on the main thread. One that is gone leaves a supervisor that beats and does not do its work:
+        // PID 1 must start another. A panic of blocking work is told to the task that waits for it.
+        if std::thread::current().name() == Some("main") {
+            std::process::abort();
+        }
     }));
 }

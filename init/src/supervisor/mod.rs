@@ -95,17 +95,20 @@ async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
     };
     let booting = tokio::spawn(boot.run());
 
-    let asked = tokio::select! {
-        Some(ending) = from_pid1.stop.recv() => ending,
-        Some(command) = power.recv() => {
-            tracing::warn!(action = ?command.action, by = %command.by, "an operator ends the node");
-            let _ = command.reply.send(Ok(()));
-            ending::of(command.action)
+    let asked = loop {
+        tokio::select! {
+            Some(ending) = from_pid1.stop.recv() => break ending,
+            // Only PID 1 remembers it when this supervisor dies before the services are stopped.
+            Some(command) = power.recv() => ending::request(&link, command).await,
         }
     };
     // From here on nobody may ask for another ending.
     tokio::spawn(ending::refuse(power));
     publishers.ending.send_replace(Some(ending::reason(asked)));
+    if from_pid1.welcome.supervisor_starts > 1 {
+        // Services of the one before are adopted first, or they could not be stopped in order.
+        ending::await_services(groups.clone(), scale).await;
+    }
     ending::end_boot(booting).await;
     ending::stop_services(groups).await;
     tracing::info!(ending = ?asked, "all services are stopped");

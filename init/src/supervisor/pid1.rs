@@ -66,7 +66,8 @@ pub(super) async fn listen(link: Arc<SupervisorLink>, scale: Scale) -> anyhow::R
                 }
                 Err(error) => {
                     tracing::error!(%error, "the link to PID 1 is broken");
-                    return;
+                    // Deaf, it could neither record exits nor stop in order: PID 1 starts another.
+                    std::process::exit(1);
                 }
             }
         }
