@@ -257,6 +257,38 @@ fn status_answers_when_a_disk_is_read_only_or_gone() {
     }
 }
 
+/// The disk is bad and the supervisor dies: its successor takes over what runs, and restarts what dies.
+#[test]
+fn a_new_supervisor_works_beside_a_read_only_disk() {
+    let fixture = Fixture::ready();
+    fixture.expect(
+        fixture
+            .m1()
+            .set_disk(DiskRole::Data, DiskCondition::ReadOnly),
+    );
+    let before = fixture.expect(fixture.m1().signal("supervisor", Signal::Kill));
+    fixture.wait_until("another supervisor", SECONDS_10, || {
+        let now = fixture.expect(fixture.m1().processes("supervisor"));
+        Look::at(!now.is_empty() && now != before, || format!("{now:?}"))
+    });
+    let scheduler = fixture.expect(fixture.m1().signal("kube-scheduler", Signal::Kill));
+    fixture.wait_until_replaced("kube-scheduler", &scheduler, A_MINUTE);
+    fixture.expect(fixture.cluster.wait_until_ready());
+}
+
+/// PID 1 has the operator's word, not only the supervisor that took it.
+#[test]
+fn a_power_off_outlives_the_supervisor_that_was_asked() {
+    let fixture = Fixture::ready();
+    fixture.expect(fixture.mastctl(&["--nodes", "m1", "poweroff"]));
+    fixture.expect(fixture.m1().signal("supervisor", Signal::Kill));
+    fixture.wait_for_power(Power::Off, A_MINUTE);
+    assert_eq!(changes(&fixture).last(), Some(&PowerChange::PoweredOff));
+    fixture.expect(fixture.m1().power_on());
+    fixture.expect(fixture.cluster.wait_until_ready());
+    assert_etcd_closed(&fixture);
+}
+
 fn restarts(fixture: &Fixture, service: &str) -> u64 {
     restarts_of(&fixture.expect(fixture.service(service)))
 }
