@@ -425,6 +425,23 @@ fn liveness_may_fail_during_the_startup() {
     assert_eq!(told.phase(), Phase::Stopping, "it had a hundred seconds");
 }
 
+/// A service that hangs right after it was ready, before its liveness was ever asked with success.
+#[test]
+fn who_was_ready_has_started_and_hangs_for_no_longer_than_others() {
+    let mut told = Told::started();
+    told.hears(0, answered(Probe::Readiness, true));
+    assert_eq!(told.phase(), Phase::Ready);
+    for _ in 0..20 {
+        told.hears(0, answered(Probe::Liveness, false));
+        told.woken(4);
+    }
+    assert!(
+        matches!(told.phase(), Phase::Stopping | Phase::Killing),
+        "{:?}, and not only after the startup's hundred seconds",
+        told.phase()
+    );
+}
+
 #[test]
 fn children_get_a_grace_and_are_killed() {
     let mut told = Told::ready();

@@ -122,7 +122,9 @@ impl Service {
             return;
         };
         let condition = *condition;
-        let starting_up = now < current.started + self.policy.startup;
+        // Whoever was ready has started, also when its liveness was not asked in time to say so.
+        let starting_up =
+            condition == Condition::Running && now < current.started + self.policy.startup;
         let Some(prober) = self.prober(probe) else {
             return;
         };
