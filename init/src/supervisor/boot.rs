@@ -267,8 +267,8 @@ fn follow_output(service: &str, scale: Scale) -> output::Handle {
     })
 }
 
-/// Puts the seed on STATE, where the next boot finds it when no other source has one. The first one
-/// stays: a changed seed is not taken over in passing.
+/// Puts the seed on STATE, as the one that the node was founded with. The first one stays: a changed seed is not taken
+/// over in passing. A boot looks for its seed before STATE is mounted, and so does not find this one yet.
 fn install_seed() {
     let installed = Path::new(STATE).join("seed.toml");
     if installed.exists() {
@@ -276,7 +276,7 @@ fn install_seed() {
     }
     let result = std::fs::read(SEED_IN_USE).and_then(|seed| keep_secret(&installed, &seed));
     if let Err(error) = result {
-        tracing::warn!(%error, "the seed cannot be kept on STATE; every boot needs its source");
+        tracing::warn!(%error, "the seed cannot be kept on STATE");
     }
 }
 
