@@ -40,16 +40,12 @@ pub fn run() -> Result<()> {
         .map_err(io::Error::from)
         .attempt(|| "understand what to run")?;
     let directory = Directory::new(&order.plan.directory);
-    // Before anything is started: what is started keeps our standard error.
-    detach(&directory)?;
     match begin(order, &directory) {
         Ok((server, listener)) => {
             report(&Answer::Done {
                 outcome: Outcome::Nothing,
             })?;
-            // Whoever reads what `lab up` says sees its end from here on.
-            let log = rustix::stdio::stderr();
-            rustix::stdio::dup2_stdout(log).attempt(|| "let go of standard output")?;
+            detach(&directory)?;
             let for_signals = Arc::clone(&server);
             thread::spawn(move || for_signals.await_signal(&signals));
             server.serve(&listener)
@@ -98,7 +94,7 @@ fn begin(order: Order, directory: &Directory) -> Result<(Arc<Server>, UnixListen
     Ok((Arc::new(server), listener))
 }
 
-/// Lets go of the terminal, but for standard output, through which the caller hears how it went.
+/// Lets go of the terminal.
 fn detach(directory: &Directory) -> Result<()> {
     let path = directory.daemon_log();
     let log = OpenOptions::new()
@@ -106,6 +102,7 @@ fn detach(directory: &Directory) -> Result<()> {
         .create(true)
         .open(&path)
         .attempt(|| format!("open {}", path.display()))?;
+    rustix::stdio::dup2_stdout(log.as_fd()).attempt(|| "let go of standard output")?;
     rustix::stdio::dup2_stderr(log.as_fd()).attempt(|| "let go of standard error")
 }
 

@@ -282,6 +282,8 @@ impl Shared {
             .arg("namespace-node")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
+            // It outlives `lab up`, whose caller may wait for the end of what it reads. Its words come by the socket.
+            .stderr(Stdio::null())
             .spawn()
             .attempt(|| format!("start {} namespace-node", self.lab.display()))?;
         let mut reader = BufReader::new(socket.try_clone().attempt(|| "duplicate the socket")?);
