@@ -49,6 +49,26 @@ open_enum! {
         DiskInMemory = "disk-in-memory",
         /// The seed lists several masters, and this release founds clusters of one.
         FormationOfSeveral = "formation-of-several",
+        /// Listed masters do not answer.
+        FormationPeersMissing = "formation-peers-missing",
+        /// Masters hold different seeds.
+        FormationSeedsDiffer = "formation-seeds-differ",
+        /// Listed masters answer, and a disk of theirs is not usable.
+        FormationPeersNotReady = "formation-peers-not-ready",
+        /// The founding plan is made, acknowledged or started.
+        FormationUnderWay = "formation-under-way",
+        /// A cluster has begun without this node.
+        FormationClusterExists = "formation-cluster-exists",
+        /// Disks of different clusters meet.
+        FormationForeignCluster = "formation-foreign-cluster",
+        /// The seed lists several masters, and this one keeps everything in memory.
+        FormationNoDisk = "formation-no-disk",
+        /// STATE or ETCD is absent or unreadable, so that nobody knows what the node is.
+        FormationVolumeUnknown = "formation-volume-unknown",
+        /// A step of formation failed and is tried again.
+        FormationRetrying = "formation-retrying",
+        /// The number of masters is even.
+        FormationEvenMasters = "formation-even-masters",
         /// Identity or authorities on STATE are damaged.
         IdentityDamaged = "identity-damaged",
         /// etcd ran here before, and its data is gone or foreign.
@@ -178,6 +198,46 @@ impl ReasonCode {
             Self::FormationOfSeveral => (
                 "The seed lists several masters, and this release founds clusters of one.",
                 "List one master in the seed, or boot a release that forms clusters of several.",
+            ),
+            Self::FormationPeersMissing => (
+                "Listed masters do not answer. The first cluster is founded when all of them do.",
+                "Switch them on and check the network. If one is lost for good: `mastctl found --without NAME --cluster CLUSTER`.",
+            ),
+            Self::FormationSeedsDiffer => (
+                "Masters hold different seeds.",
+                "Give all of them the same file and reboot those that had another one.",
+            ),
+            Self::FormationPeersNotReady => (
+                "Listed masters answer, but a disk of theirs is not usable.",
+                "Look at the consoles of the masters named here.",
+            ),
+            Self::FormationUnderWay => (
+                "The first cluster is being founded.",
+                "Wait; if it lasts, look at the masters named here.",
+            ),
+            Self::FormationClusterExists => (
+                "A cluster has begun without this node, which founds none of its own.",
+                "Join this node to that cluster. If that cluster is to be given up, wipe the disks of the masters named here.",
+            ),
+            Self::FormationForeignCluster => (
+                "Masters of one list hold disks of different clusters.",
+                "Wipe the disk that does not belong here; its node then waits to be joined.",
+            ),
+            Self::FormationNoDisk => (
+                "The seed lists several masters, and this one keeps everything in memory: a reboot would make it forget its part.",
+                "Give this master a disk.",
+            ),
+            Self::FormationVolumeUnknown => (
+                "STATE or ETCD is absent or cannot be read, so that it is not known what this node is.",
+                "Check cable and disk; replace it if it fails. The node goes on when the disk can be read.",
+            ),
+            Self::FormationRetrying => (
+                "A step of the founding failed and is tried again.",
+                "Read the message; if the disk fails, replace it.",
+            ),
+            Self::FormationEvenMasters => (
+                "An even number of masters survives no more failures than one master less.",
+                "Use one, three or five masters.",
             ),
             Self::IdentityDamaged => (
                 "Identity or authorities on STATE are damaged or incomplete.",
