@@ -16,6 +16,9 @@ use time::Duration;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// RFC 5280, ub-common-name, in characters.
+const LONGEST_COMMON_NAME: usize = 64;
+
 fn block<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -79,6 +82,7 @@ fn the_right_key_gets_a_certificate_of_eight_hours_and_a_wrong_one_does_not() {
             .unwrap();
         let description = Description::of_pem(&answer.certificate).unwrap();
         assert_eq!(description.common_name, key.public().to_string());
+        assert!(description.common_name.len() <= LONGEST_COMMON_NAME);
         let left = description.not_after - time::OffsetDateTime::now_utc();
         assert!(
             (Duration::minutes(479)..=Duration::hours(8)).contains(&left),
@@ -472,6 +476,9 @@ fn mastctl_makes_a_kubeconfig_whose_key_never_travelled() {
         let certificate = decode(&run.stdout, "client-certificate-data:");
         let description = Description::of_pem(&certificate).unwrap();
         assert_eq!(description.organizations, [group]);
+        let user = format!("masthead:{}", key.public());
+        assert_eq!(description.common_name, user, "the audit log names the key");
+        assert!(user.len() <= LONGEST_COMMON_NAME, "{user}");
         let left = description.not_after - time::OffsetDateTime::now_utc();
         assert!(
             (left - Duration::hours(hours)).abs() < Duration::minutes(1),
@@ -571,45 +578,96 @@ fn a_followed_log_ends_with_its_reader() {
         .expect("the node lets go of the log");
 }
 
+/// What must not be waited for: idle strangers are cut after 10 s, and whoever had waited for that was not let in.
+const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// An operator, who must be answered at once.
+fn operator(node: &TestNode, key: &OperatorPrivateKey) -> Client {
+    let credentials = node.credentials(key, Duration::ZERO);
+    let trust = Trust::Fingerprint(node.fingerprint);
+    Client::new(node.endpoint(), trust, Some(&credentials), AT_ONCE).expect("a client")
+}
+
+/// A connection from that address of the loopback network.
+async fn connect_from(source: [u8; 4], to: std::net::SocketAddr) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind((source, 0).into())
+        .expect("all of 127/8 is ours");
+    socket.connect(to).await.expect("a connection")
+}
+
 #[test]
-fn strangers_leave_operators_their_places() {
+fn idle_connections_do_not_keep_operators_out() {
     let key = OperatorPrivateKey::generate().unwrap();
     let node = TestNode::start(&[key.public()]);
-    let credentials = node.credentials(&key, Duration::ZERO);
     block(async {
-        // Idle strangers are cut after 10 s: whoever waited for that was not let in.
-        let patience = std::time::Duration::from_secs(5);
-        let trust = Trust::Fingerprint(node.fingerprint);
-        let operator = Client::new(node.endpoint(), trust, Some(&credentials), patience).unwrap();
-        let mut connection = operator.connect().await.unwrap();
-        // All places of strangers but one: the next connection has still to be looked at.
-        let mut strangers = Vec::new();
-        for _ in 0..15 {
-            strangers.push(node.client(None).connect().await.unwrap());
+        let early = operator(&node, &key);
+        let mut connected = early.connect().await.unwrap();
+        let sources: [fn(u8) -> [u8; 4]; 2] = [|_| [127, 0, 0, 1], |number| [127, 0, 1, number]];
+        for source in sources {
+            let mut idle = Vec::new();
+            for number in 1..=100 {
+                idle.push(connect_from(source(number), node.address).await);
+            }
+            status(&operator(&node, &key)).await.unwrap();
+            // Neither does it cost one who is in already the place.
+            connected
+                .ask("read", routes::STATUS, None::<&()>)
+                .await
+                .unwrap();
         }
-        connection
-            .ask("read", routes::STATUS, None::<&()>)
-            .await
-            .unwrap();
-        for _ in 0..3 {
-            status(&operator).await.unwrap();
-        }
-        drop(strangers);
     });
 }
 
 #[test]
-fn metrics_are_plain_http() {
-    use std::io::{Read as _, Write as _};
+fn half_a_request_does_not_keep_operators_out() {
+    use tokio::io::AsyncWriteExt as _;
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    block(async {
+        let halves = [
+            "POST /v1/login HTTP/1.1\r\nhost: m1\r\n",
+            "POST /v1/login HTTP/1.1\r\nhost: m1\r\ncontent-length: 100\r\n\r\n{",
+        ];
+        let mut slow = Vec::new();
+        for half in halves.iter().cycle().take(100) {
+            let mut stream = support::tls(&node, None).await.unwrap();
+            stream.write_all(half.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            slow.push(stream);
+        }
+        status(&operator(&node, &key)).await.unwrap();
+        // Nor those who still have to log in.
+        let trust = Trust::Fingerprint(node.fingerprint);
+        let stranger = Client::new(node.endpoint(), trust, None, AT_ONCE).unwrap();
+        let refused = status(&stranger).await.unwrap_err();
+        assert_eq!(refused.code, "certificate-required");
+    });
+}
+
+#[test]
+fn idle_connections_do_not_keep_scrapers_out() {
     let node = TestNode::start(&[]);
-    let get = |path: &str| {
-        let mut socket = std::net::TcpStream::connect(node.metrics).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: m1\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    for source in [[127, 0, 0, 1], [127, 0, 0, 2]] {
+        let idle: Vec<_> = block(async {
+            let mut idle = Vec::new();
+            for _ in 0..100 {
+                let socket = connect_from(source, node.metrics).await;
+                idle.push(socket.into_std().unwrap());
+            }
+            idle
+        });
+        let answer = support::scrape(&node, "/metrics", AT_ONCE);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        drop(idle);
+    }
+}
+
+#[test]
+fn metrics_are_plain_http() {
+    let node = TestNode::start(&[]);
+    let get = |path: &str| support::scrape(&node, path, PATIENCE);
     let answer = get("/metrics");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(

@@ -27,7 +27,7 @@ open_enum! {
         Conflict = "conflict",
         /// The body is too long (413).
         BodyTooLarge = "body-too-large",
-        /// Too many logins or connections at a time (429).
+        /// Too many logins from one source (429).
         TooManyRequests = "too-many-requests",
         /// The node itself failed (500).
         Internal = "internal",

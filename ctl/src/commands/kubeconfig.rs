@@ -131,7 +131,7 @@ mod tests {
         let answer = KubeconfigAnswer {
             format: FORMAT,
             cluster: "ams: \"x\"".into(),
-            user: "masthead:operator:mk1-a".into(),
+            user: "masthead:mk1-a".into(),
             server: "https://10.20.0.10:6443".into(),
             authority: "CA".into(),
             certificate: "CERT".into(),
@@ -148,7 +148,7 @@ clusters:
     tls-server-name: "10.20.0.10"
     certificate-authority-data: Q0E=
 users:
-- name: "masthead:operator:mk1-a"
+- name: "masthead:mk1-a"
   user:
     client-certificate-data: Q0VSVA==
     client-key-data: S0VZ
@@ -156,7 +156,7 @@ contexts:
 - name: "ams: \"x\"-admin"
   context:
     cluster: "ams: \"x\""
-    user: "masthead:operator:mk1-a"
+    user: "masthead:mk1-a"
 current-context: "ams: \"x\"-admin"
 "#
         );

@@ -359,32 +359,58 @@ pub(crate) fn read_key(path: &Path) -> OperatorPrivateKey {
     OperatorPrivateKey::parse(&masthead_pki::Secret::new(pem)).expect("a key")
 }
 
-/// Asks for the status over bare TLS, without the client's own look at the certificate. The answer's head, or why there
-/// was none.
-pub(crate) async fn raw_status(
+/// Asks for something over plain HTTP, and gives up when nothing comes for that long; the whole answer.
+pub(crate) fn scrape(node: &TestNode, path: &str, patience: std::time::Duration) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut socket = std::net::TcpStream::connect(node.metrics).expect("a connection");
+    socket.set_read_timeout(Some(patience)).expect("a socket");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: m1\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).expect("it is sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// Bare TLS with a node, without the client's own look at the certificate.
+pub(crate) async fn tls(
     node: &TestNode,
-    credentials: &Credentials,
-) -> std::io::Result<String> {
+    credentials: Option<&Credentials>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     let pem = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).expect("a certificate");
     let mut roots = rustls::RootCertStore::empty();
     roots.add(pem(&node.authority())).expect("an authority");
-    let key = PrivateKeyDer::from_pem_slice(credentials.key.as_bytes()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![pem(&credentials.certificate)], key)
-        .expect("a pair");
+        .with_root_certificates(roots);
+    let config = match credentials {
+        None => builder.with_no_client_auth(),
+        Some(credentials) => {
+            let key = PrivateKeyDer::from_pem_slice(credentials.key.as_bytes()).expect("a key");
+            builder
+                .with_client_auth_cert(vec![pem(&credentials.certificate)], key)
+                .expect("a pair")
+        }
+    };
     let socket = tokio::net::TcpStream::connect(node.address).await?;
     let name = ServerName::from(node.address.ip());
-    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+    tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(name, socket)
-        .await?;
+        .await
+}
+
+/// Asks for the status over bare TLS. The answer's head, or why there was none.
+pub(crate) async fn raw_status(
+    node: &TestNode,
+    credentials: &Credentials,
+) -> std::io::Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let mut stream = tls(node, Some(credentials)).await?;
     // In TLS 1.3 the server's refusal of a client's certificate comes after the client is done; nothing is
     // sent before it was read, so that no reset overtakes it.
     let mut head = [0; 12];

@@ -15,13 +15,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use masthead_api::status::{DiskState, Service, ServiceState, Status};
 use masthead_api::{Timestamp, routes};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use super::body::{AnswerBody, whole};
 use super::node::Node;
+use super::places::Places;
 
-/// Scrapers at a time.
-const CONNECTIONS: usize = 8;
+/// Scrapers at a time, and those of one source.
+const CONNECTIONS: (usize, usize) = (32, 16);
 
 /// How long a scraper may stay without asking, and in all.
 const IDLE: Duration = Duration::from_secs(10);
@@ -219,13 +219,10 @@ fn fraction(milliseconds: u64) -> String {
 
 /// Serves `/metrics` on `listener` until the future is dropped.
 pub async fn serve(listener: TcpListener, node: Arc<dyn Node>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS.0, CONNECTIONS.1);
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+        let (socket, place) = match listener.accept().await {
+            Ok((socket, address)) => (socket, places.take(address.ip())),
             Err(error) => {
                 tracing::warn!(%error, "/metrics cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -243,8 +240,7 @@ pub async fn serve(listener: TcpListener, node: Arc<dyn Node>) {
                 .header_read_timeout(IDLE)
                 .max_buf_size(8 * 1024)
                 .serve_connection(TokioIo::new(socket), service);
-            let _ = tokio::time::timeout(STAY, connection).await;
-            drop(place);
+            place.hold(tokio::time::timeout(STAY, connection)).await;
         });
     }
 }

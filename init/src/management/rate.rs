@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::places::source;
+
 /// Tries that an address has at once.
 const BURST: u32 = 10;
 
@@ -13,7 +15,7 @@ const REFILL: Duration = Duration::from_secs(1);
 /// At most so many addresses are remembered.
 const CAPACITY: usize = 1024;
 
-/// A bucket of tries for each address; one that is full is forgotten.
+/// A bucket of tries for each address (of IPv6: each network); one that is full is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct RateLimit {
     /// When the bucket of an address is full again.
@@ -23,7 +25,7 @@ pub(super) struct RateLimit {
 impl RateLimit {
     /// Takes a try, if `address` has one.
     pub(super) fn take(&mut self, now: Instant, address: IpAddr) -> bool {
-        let address = address.to_canonical();
+        let address = source(address);
         if self.full_at.len() >= CAPACITY && !self.full_at.contains_key(&address) {
             self.full_at.retain(|_, full_at| *full_at > now);
             if self.full_at.len() >= CAPACITY {

@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use masthead_machine::Scale;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -19,15 +19,18 @@ use super::caller::{Caller, Operator};
 use super::identity::Identity;
 use super::login::Login;
 use super::node::{Node, PowerCommand};
+use super::places::{Place, Places};
 use super::routes::Routes;
 use crate::error_chain::with_sources;
 
-/// Connections of operators at a time.
+/// Connections of operators at a time. Nobody takes such a place away from one who has it.
 const OPERATORS: usize = 48;
 
-/// Connections at a time that have shown no operator's certificate (yet). Operators have places of
-/// their own, which strangers cannot take.
-const STRANGERS: usize = 16;
+/// Unfinished TLS handshakes at a time, and those of one source.
+const HANDSHAKES: (usize, usize) = (64, 32);
+
+/// Connections at a time that have finished it without an operator's certificate: logins. And those of one source.
+const STRANGERS: (usize, usize) = (32, 16);
 
 /// For the TLS handshake, for a request's head, and for its body.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,8 +55,9 @@ pub struct Server {
     identity: watch::Receiver<Arc<Identity>>,
     routes: Routes,
     scale: Scale,
-    operators: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    operators: Semaphore,
+    handshakes: Places,
+    strangers: Places,
 }
 
 impl Server {
@@ -76,8 +80,9 @@ impl Server {
                 patience,
             },
             scale,
-            operators: Arc::new(Semaphore::new(OPERATORS)),
-            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            operators: Semaphore::new(OPERATORS),
+            handshakes: Places::new(HANDSHAKES.0, HANDSHAKES.1),
+            strangers: Places::new(STRANGERS.0, STRANGERS.1),
         }
     }
 
@@ -85,12 +90,9 @@ impl Server {
     pub async fn serve(self, listener: TcpListener) {
         let server = Arc::new(self);
         loop {
-            // First a place, then a connection: without one, the kernel's queue holds them.
-            let Ok(place) = server.strangers.clone().acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
                 Ok((socket, address)) => {
+                    let place = server.handshakes.take(address.ip());
                     tokio::spawn(server.clone().connection(socket, address, place));
                 }
                 // The client gave up in the queue (accept(2)).
@@ -103,22 +105,22 @@ impl Server {
         }
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        socket: TcpStream,
-        address: SocketAddr,
-        place: OwnedSemaphorePermit,
-    ) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, address: SocketAddr, place: Place) {
         let identity = self.identity.borrow().clone();
         let handshake = TlsAcceptor::from(identity.tls.clone()).accept(socket);
-        let stream = match tokio::time::timeout(self.routes.patience, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+        let handshake = tokio::time::timeout(self.routes.patience, handshake);
+        let stream = match place.hold(handshake).await {
+            Some(Ok(Ok(stream))) => stream,
+            Some(Ok(Err(error))) => {
                 tracing::info!(%address, error = %with_sources(&error), "no TLS with a client");
                 return;
             }
-            Err(_) => {
+            Some(Err(_)) => {
                 tracing::info!(%address, "a client did not finish its TLS handshake");
+                return;
+            }
+            None => {
+                tracing::debug!(%address, "an unfinished TLS handshake made room for a newer one");
                 return;
             }
         };
@@ -134,16 +136,16 @@ impl Server {
             operator,
         };
         if caller.administrator().is_ok()
-            && let Ok(operators_place) = self.operators.clone().try_acquire_owned()
+            && let Ok(_place) = self.operators.try_acquire()
         {
-            drop(place);
-            self.converse(stream, caller).await;
-            drop(operators_place);
-        } else {
-            let stay = STRANGERS_STAY.mul_f64(self.scale.factor());
-            // Whatever is under way then is cut: it had three times a request's patience.
-            let _ = tokio::time::timeout(stay, self.converse(stream, caller)).await;
-            drop(place);
+            return self.converse(stream, caller).await;
+        }
+        let place = self.strangers.take(address.ip());
+        let stay = STRANGERS_STAY.mul_f64(self.scale.factor());
+        // Whatever is under way then is cut: it had three times a request's patience.
+        let conversation = tokio::time::timeout(stay, self.converse(stream, caller));
+        if place.hold(conversation).await.is_none() {
+            tracing::debug!(%address, "a connection without a login made room for a newer one");
         }
     }
 
