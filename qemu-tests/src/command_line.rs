@@ -1,11 +1,11 @@
 //! The command line of `lab`.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use masthead_lab::{
     plan::DiskRole,
-    provider::{DiskCondition, Link, ProviderKind, Signal},
+    provider::{DiskCondition, Link, ProviderKind, Signal, Wipe},
 };
 
 /// Clusters of Masthead on this machine, for trying things and for the tests.
@@ -35,9 +35,18 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Start a cluster, and wait until it is ready.
     Up {
-        /// How many masters.
+        /// How many masters, 1 to 7.
         #[arg(long, default_value_t = 1, value_name = "NUMBER")]
         masters: u8,
+        /// How many machines more, which stay off and which the seed does not list.
+        #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+        spares: u8,
+        /// A master to leave off; may be repeated.
+        #[arg(long, value_name = "NODE")]
+        off: Vec<String>,
+        /// Return as soon as the nodes are powered on.
+        #[arg(long)]
+        no_wait: bool,
         /// How they are run: `vm` (QEMU) or `namespace` (at native speed, needs root).
         #[arg(long, default_value = "vm")]
         provider: ProviderKind,
@@ -86,6 +95,40 @@ pub(crate) enum Command {
         #[arg(value_parser = parse_link)]
         link: Link,
     },
+    /// Cut the wire between groups of nodes: `partition m1 m2,m3`. Nodes in no group hear everybody.
+    Partition {
+        /// Names with commas between them.
+        #[arg(required = true, num_args = 2.., value_name = "GROUP", value_parser = parse_group)]
+        groups: Vec<Group>,
+    },
+    /// Put the wire together again after `partition`.
+    Heal,
+    /// Make a node's cable a bad one; without options, a good one again.
+    Cable {
+        /// m1, …
+        node: String,
+        /// Every frame to the node comes that many milliseconds later.
+        #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+        delay: u64,
+        /// Of every hundred frames that many are lost, in each direction.
+        #[arg(long, default_value_t = 0.0, value_name = "PERCENT", value_parser = parse_percent)]
+        loss: f64,
+    },
+    /// Give a node that is off a blank disk.
+    Wipe {
+        /// m1, …
+        node: String,
+        /// state, etcd, data or all.
+        #[arg(value_parser = parse_wipe)]
+        what: Wipe,
+    },
+    /// Give a node that is off another seed file, from its next start on.
+    Seed {
+        /// m1, …
+        node: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// Send a signal to a service of a node.
     Kill {
         /// m1, …
@@ -124,6 +167,35 @@ pub(crate) enum Command {
     /// (The process behind a powered namespace node.)
     #[command(hide = true)]
     NamespaceNode,
+}
+
+/// Nodes that hear each other.
+pub(crate) type Group = BTreeSet<String>;
+
+fn parse_group(text: &str) -> Result<Group, String> {
+    let names = text.split(',').map(str::trim);
+    if names.clone().any(str::is_empty) {
+        return Err("write names with commas between them".to_owned());
+    }
+    Ok(names.map(str::to_owned).collect())
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    text.trim_end_matches('%')
+        .parse()
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "write a number from 0 to 100".to_owned())
+}
+
+fn parse_wipe(text: &str) -> Result<Wipe, String> {
+    match text {
+        "all" => Ok(Wipe::All),
+        role => role
+            .parse()
+            .map(Wipe::Disk)
+            .map_err(|_| "write `state`, `etcd`, `data` or `all`".to_owned()),
+    }
 }
 
 fn parse_link(text: &str) -> Result<Link, String> {
@@ -171,6 +243,20 @@ mod tests {
             assert_eq!(parse_signal(text), Ok(Signal::Stop), "{text}");
         }
         assert!(parse_signal("hup").is_err());
+    }
+
+    #[test]
+    fn groups_are_names_with_commas_between_them() {
+        let line = CommandLine::parse_from(["lab", "partition", "m1", "m2,m3"]);
+        let Command::Partition { groups } = line.command else {
+            panic!("{line:?}")
+        };
+        assert_eq!(groups.len(), 2);
+        assert!(groups[1].contains("m3"));
+        for wrong in [&["m1"][..], &["m1,", "m2"], &[]] {
+            let words = ["lab", "partition"].iter().chain(wrong);
+            assert!(CommandLine::try_parse_from(words).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

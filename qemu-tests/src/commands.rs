@@ -3,10 +3,12 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     io::{self, IsTerminal, Write, stderr, stdout},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{self, ExitCode},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +24,7 @@ use masthead_lab::{
     enter,
     namespace::launcher,
     plan::ClusterPlan,
-    provider::{Effective, ProviderKind},
+    provider::{Cable, Effective, ProviderKind},
     tools::Tools,
 };
 use serde::Serialize;
@@ -43,10 +45,18 @@ pub(crate) fn run(line: CommandLine) -> Result<ExitCode> {
     match line.command {
         Command::Up {
             masters,
+            spares,
+            off,
+            no_wait,
             provider,
             memory,
             image,
-        } => done(lab.up(masters, provider, memory, &image)),
+        } => {
+            let mut plan = ClusterPlan::new(masters, lab.directory.path(), image);
+            plan.spares = spares;
+            plan.memory_mib = memory;
+            done(lab.up(plan, provider, off, !no_wait))
+        }
         Command::Down => done(lab.down()),
         Command::Status => done(lab.status()),
         Command::Exec { node, command } => lab.exec(node, &command),
@@ -54,6 +64,17 @@ pub(crate) fn run(line: CommandLine) -> Result<ExitCode> {
         Command::PowerOn { node } => done(lab.change(&Request::PowerOn { node })),
         Command::Console { node, follow } => done(lab.console(&node, follow)),
         Command::Link { node, link } => done(lab.change(&Request::Link { node, link })),
+        Command::Partition { groups } => done(lab.change(&Request::Partition { groups })),
+        Command::Heal => done(lab.change(&Request::Partition { groups: Vec::new() })),
+        Command::Cable { node, delay, loss } => done(lab.change(&Request::Cable {
+            node,
+            cable: Cable {
+                delay: Duration::from_millis(delay),
+                loss_percent: loss,
+            },
+        })),
+        Command::Wipe { node, what } => done(lab.change(&Request::Wipe { node, what })),
+        Command::Seed { node, file } => done(lab.seed(node, &file)),
         Command::Kill {
             node,
             service,
@@ -95,7 +116,13 @@ struct Lab {
 }
 
 impl Lab {
-    fn up(&self, masters: u8, provider: ProviderKind, memory: u32, image: &Path) -> Result<()> {
+    fn up(
+        &self,
+        mut plan: ClusterPlan,
+        provider: ProviderKind,
+        off: Vec<String>,
+        wait: bool,
+    ) -> Result<()> {
         if let Some(client) = Client::find(&self.directory)? {
             let Outcome::Cluster(cluster) = client.ask(&Request::Status)? else {
                 bail!("the daemon answered something else");
@@ -103,13 +130,15 @@ impl Lab {
             self.say("A cluster runs already; `lab down` ends it.\n");
             return self.show(&cluster);
         }
-        let image = image
+        plan.image = plan
+            .image
             .canonicalize()
-            .with_context(|| format!("there is no {}: run make image", image.display()))?;
-        let tools = Tools::of_this_lab(&image)?;
-        let mut plan = ClusterPlan::new(masters, self.directory.path(), image);
-        plan.memory_mib = memory;
-        client::start(plan, provider, tools)?;
+            .with_context(|| format!("there is no {}: run make image", plan.image.display()))?;
+        let tools = Tools::of_this_lab(&plan.image)?;
+        client::start(plan, provider, off, tools)?;
+        if !wait {
+            return self.status();
+        }
 
         let mut display = Display::new(self.output);
         let waited = Client::connect(&self.directory)?.ask_with_progress(
@@ -120,7 +149,7 @@ impl Lab {
         );
         display.end();
         let outcome = waited.context(
-            "the cluster was started, but is not ready; see `lab console m1`, and end it with `lab down`",
+            "the cluster was started, but is not ready; see `lab status` and `lab console m1`, and end it with `lab down`",
         )?;
         let Outcome::Cluster(cluster) = outcome else {
             bail!("the daemon answered something else");
@@ -159,6 +188,11 @@ impl Lab {
             Outcome::Disk { .. } | Outcome::Nothing | Outcome::Cluster(_) => "Done.".to_owned(),
         };
         self.result(&text, &outcome)
+    }
+
+    fn seed(&self, node: String, file: &Path) -> Result<()> {
+        let seed = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        self.change(&Request::Seed { node, seed })
     }
 
     fn exec(&self, node: String, command: &[OsString]) -> Result<ExitCode> {
@@ -232,14 +266,22 @@ impl Lab {
             writeln!(out, "{}  {state}", node.name)?;
             writeln!(
                 out,
-                "    apiserver https://{}  management {}  console {}",
+                "    apiserver https://{}  management {}  metrics {}  console {}",
                 port(&node.kubernetes),
                 port(&node.management),
+                port(&node.metrics),
                 relative(&node.console).display()
             )?;
         }
         let folder = relative(self.directory.path());
         let folder = folder.display();
+        if let Some(master) = &cluster.endpoint_leads_to {
+            writeln!(
+                out,
+                "\nkubeconfig: https://{}, now {master}",
+                cluster.endpoint
+            )?;
+        }
         writeln!(
             out,
             "\nexport KUBECONFIG={folder}/kubeconfig   # kubectl: yours, or {folder}/bin/kubectl\n\

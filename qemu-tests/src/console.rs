@@ -25,6 +25,35 @@ pub fn fingerprint(console: &str) -> Option<&str> {
     })
 }
 
+/// What the last status screen says that the node waits for: codes with their causes; `None` if nothing is said.
+pub fn waiting(console: &str) -> Option<String> {
+    let (_, screen) = console.rsplit_once("\nWAITING FOR\n")?;
+    let mut reasons: Vec<String> = Vec::new();
+    let mut in_remedy = false;
+    for line in screen.lines() {
+        let text = line.trim_start();
+        match line.len() - text.len() {
+            2 => {
+                let code = text.split(' ').next().unwrap_or_default();
+                reasons.push(format!("{code}:"));
+                in_remedy = false;
+            }
+            4 if text.starts_with("-> ") => in_remedy = true,
+            4 if !in_remedy => {
+                if let Some(reason) = reasons.last_mut() {
+                    reason.push(' ');
+                    reason.push_str(text);
+                }
+            }
+            4 => {}
+            _ => break,
+        }
+    }
+    // A screen after it, that says nothing of the kind.
+    let later = screen.contains("\nMasthead ");
+    (!reasons.is_empty() && !later).then(|| reasons.join("; "))
+}
+
 /// The last line that holds letters: frames and rules of a status screen do not count.
 pub fn last_line(console: &str) -> Option<&str> {
     console
@@ -59,7 +88,10 @@ fn plain(text: &str) -> String {
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         if character != '\u{1b}' {
-            result.push(character);
+            // A serial line's ends of lines have a carriage return before them.
+            if character != '\r' {
+                result.push(character);
+            }
             continue;
         }
         if characters.next() == Some('[') {
@@ -85,6 +117,19 @@ mod tests {
             Some("waiting for etcd")
         );
         assert_eq!(last_line("\n──\n"), None);
+    }
+
+    #[test]
+    fn what_a_node_waits_for_is_read_from_its_last_screen() {
+        let screen = "\nMasthead 0.1.0 - m1 of lab\nseed    here\n\nWAITING FOR\n\
+                      \x20 peer-silent since 14:55:15Z\n    m3 does not\n    answer.\n\
+                      \x20   -> Power it on,\n    all of it.\n  disk-missing since 14:55:16Z\n    No disk.\n\n";
+        assert_eq!(
+            waiting(screen).as_deref(),
+            Some("peer-silent: m3 does not answer.; disk-missing: No disk.")
+        );
+        let later = format!("{screen}\nMasthead 0.1.0 - m1 of lab\nseed    here\n");
+        assert_eq!(waiting(&later), None);
     }
 
     #[test]

@@ -15,12 +15,12 @@
 //! | [`directory`], [`tools`] | `.lab/`, and the programs that a cluster needs |
 //! | [`console`] | reading what a node shows |
 //! | [`daemon`] | the process behind `lab up`, and how the other commands speak to it |
+//! | [`readyz`] | whether an apiserver is ready, at little cost |
 //! | [`enter`] | running a program inside of a namespace node |
 //! | [`patience`] | the measured speed of this machine; waiting for a condition |
 //! | [`bench`] | the figures of `docs/benchmarks.md` |
 //! | [`error`] | what can go wrong |
 
-mod access;
 pub mod bench;
 pub mod block;
 pub mod cluster;
@@ -34,5 +34,6 @@ pub mod patience;
 pub mod plan;
 pub mod provider;
 pub mod qemu;
+pub mod readyz;
 pub mod switch;
 pub mod tools;

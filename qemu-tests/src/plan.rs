@@ -21,16 +21,24 @@ pub const PREFIX: u8 = 24;
 pub const KUBERNETES_PORT: u16 = 6443;
 /// Port of the management API.
 pub const MANAGEMENT_PORT: u16 = 9440;
-/// More than nine masters would need other addresses, and no etcd wants them.
-pub const MAXIMUM_MASTERS: u8 = 9;
+/// Port of the metrics.
+pub const METRICS_PORT: u16 = 9441;
+/// Port of etcd for its clients.
+pub const ETCD_PORT: u16 = 2379;
+/// More than seven voters only slow etcd down.
+pub const MAXIMUM_MASTERS: u8 = 7;
+/// More machines beside the masters, such as to replace them.
+pub const MAXIMUM_SPARES: u8 = 7;
 
 /// What a user decides about a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterPlan {
     /// The cluster's name, in its seed.
     pub name: String,
-    /// How many masters: m1…mN.
+    /// How many masters the seed lists: m1…mN.
     pub masters: u8,
+    /// How many machines more are on the wire, which the seed does not list: mN+1…
+    pub spares: u8,
     /// Memory of one node, in MiB. Namespaces share the host's and ignore it.
     pub memory_mib: u32,
     /// Where everything of this cluster is kept: the lab's `.lab`, or a test's own.
@@ -50,6 +58,7 @@ impl ClusterPlan {
         Self {
             name: "lab".to_owned(),
             masters,
+            spares: 0,
             memory_mib: 2048,
             directory: directory.into(),
             image: image.into(),
@@ -58,9 +67,9 @@ impl ClusterPlan {
         }
     }
 
-    /// The nodes of the cluster.
+    /// All machines of the cluster, masters first.
     pub fn nodes(&self) -> Vec<NodePlan> {
-        (1..=self.masters)
+        (1..=self.masters.saturating_add(self.spares))
             .map(|number| {
                 let name = format!("m{number}");
                 NodePlan {
@@ -85,6 +94,7 @@ impl ClusterPlan {
         let masters: Vec<String> = self
             .nodes()
             .iter()
+            .filter(|node| node.number <= self.masters)
             .map(|node| {
                 let (name, mac, address) = (&node.name, node.mac(), node.address());
                 format!("{name} = {{ mac = \"{mac}\", address = \"{address}\" }}\n")
@@ -147,6 +157,16 @@ impl NodePlan {
     /// Where its management API listens.
     pub fn management(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.address(), MANAGEMENT_PORT)
+    }
+
+    /// Where its metrics are.
+    pub fn metrics(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(), METRICS_PORT)
+    }
+
+    /// Where its etcd listens for clients.
+    pub fn etcd(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(), ETCD_PORT)
     }
 
     /// The file that its console is appended to.
@@ -245,16 +265,17 @@ mod tests {
 
     use super::*;
 
-    /// What the lab writes is what nodes read, for one master and for the three to come.
+    /// What the lab writes is what nodes read.
     #[test]
-    fn the_seed_is_accepted_and_every_node_finds_itself() {
+    fn the_seed_is_accepted_and_every_master_finds_itself() {
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .expect("random numbers");
         let secret = Secret::generate(random).expect("a secret").to_text();
         let admin = masthead_seed::OperatorKey([7; 32]).to_string();
-        for masters in [1, 3] {
-            let plan = ClusterPlan::new(masters, "/lab", "/image");
+        for masters in 1..=MAXIMUM_MASTERS {
+            let mut plan = ClusterPlan::new(masters, "/lab", "/image");
+            plan.spares = 1;
             let text = plan.seed(&secret, std::slice::from_ref(&admin));
             let seed = Seed::parse("seed.toml", text.as_bytes())
                 .unwrap_or_else(|report| panic!("{report:?}"));
@@ -264,7 +285,11 @@ mod tests {
                     macs: vec![mac],
                     serial: None,
                 };
-                assert_eq!(seed.find_self(&machine).expect("itself").name, node.name);
+                let found = seed.find_self(&machine).map(|master| master.name.clone());
+                match node.number {
+                    spare if spare > masters => assert!(found.is_err(), "{found:?}"),
+                    _ => assert_eq!(found.expect("itself"), node.name),
+                }
             }
         }
     }

@@ -16,11 +16,12 @@
 //! * **The host's network is not touched**: clients reach the cluster through [`Provider::forward`].
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{SocketAddr, SocketAddrV4},
     str::FromStr,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,12 @@ pub trait Provider: Send + Sync {
     /// Forwards connections to a new loopback port of the host to `to`, an address on the
     /// cluster's wire, until the returned value is dropped.
     fn forward(&self, to: SocketAddrV4) -> Result<Forward>;
+
+    /// Cuts the wire between nodes: those of different groups do not hear each other from now on, a node in no
+    /// group hears everybody, and the host reaches all of them as before. No groups heal the wire.
+    ///
+    /// Each call replaces what the one before it said.
+    fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()>;
 }
 
 /// A running forwarder from a loopback port of the host into the cluster's network.
@@ -121,6 +128,9 @@ pub trait Node: Send + Sync {
     /// Plugs the network cable in or pulls it out. Survives reboots.
     fn set_link(&self, link: Link) -> Result<()>;
 
+    /// Makes the node's cable a bad one, or a good one again: see [`Cable`]. Survives reboots.
+    fn set_cable(&self, cable: Cable) -> Result<()>;
+
     /// Sends a signal to every process of a service (`etcd`, …), or to `supervisor` or `init`.
     /// Returns their process ids as the host sees them. No process is an error.
     fn signal(&self, service: &str, signal: Signal) -> Result<Vec<i32>>;
@@ -130,6 +140,12 @@ pub trait Node: Send + Sync {
 
     /// Puts a disk into a state of trouble, or out of it. Says when it takes effect.
     fn set_disk(&self, role: DiskRole, condition: DiskCondition) -> Result<Effective>;
+
+    /// Replaces a disk of a node that is off, or all of them, by a blank one, of the same size.
+    fn wipe(&self, what: Wipe) -> Result<()>;
+
+    /// Hands another seed file in, from the next power on of a node that is off.
+    fn set_seed(&self, seed: &str) -> Result<()>;
 
     /// Chooses how a machine boots and where its seed is, from the next power on.
     fn set_machine(&self, _options: MachineOptions) -> Result<()> {
@@ -192,6 +208,25 @@ pub enum Link {
     Up,
     /// Pulled out.
     Down,
+}
+
+/// What a node's cable does to the frames that it carries from and to other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cable {
+    /// Every frame to the node comes that much later.
+    pub delay: Duration,
+    /// Of every hundred frames that many are lost, in each direction; 0 to 100.
+    pub loss_percent: f64,
+}
+
+/// What to replace by a blank disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wipe {
+    /// The file system of one role.
+    Disk(DiskRole),
+    /// Everything that the node has ever written.
+    All,
 }
 
 /// The signals that the lab sends.

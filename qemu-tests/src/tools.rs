@@ -3,9 +3,10 @@
 use std::{
     env,
     ffi::OsStr,
+    io::Write,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,27 @@ pub fn run(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .attempt(|| format!("run {}", command.get_program().display()))?;
+    judge(command, &output)
+}
+
+/// Runs a program to its end, with `input` on its standard input.
+pub(crate) fn run_with_input(mut command: Command, input: &str) -> Result<()> {
+    let action = format!("run {}", command.get_program().display());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .attempt(|| action.as_str())?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that does not read it says why at its end.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().attempt(|| action.as_str())?;
+    judge(&command, &output).map(drop)
+}
+
+fn judge(command: &Command, output: &Output) -> Result<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() {
         return Ok(text(&output.stdout));

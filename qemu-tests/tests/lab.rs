@@ -73,6 +73,19 @@ impl Lab {
         (up, self.await_node())
     }
 
+    /// The same of a command that succeeds, with its result as JSON.
+    fn done(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--output", "json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Executes one line of a script in a node that runs.
+    fn inside(&self, node: &str, line: &str) -> String {
+        let output = self.run(&["exec", node, "--", "/init", "--once", line]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Waits until the node runs, and returns what `lab status` says then.
     fn await_node(&self) -> Value {
         Patience::new(1.0)
@@ -235,11 +248,7 @@ fn a_crash_of_daemon_and_launcher_leaves_nothing_that_runs() {
 fn power_link_disk_and_services_can_be_changed_and_inspected() {
     let lab = Lab::new();
     let (mut up, _) = lab.up();
-    let done = |arguments: &[&str]| {
-        let output = lab.run(&[arguments, &["--output", "json"]].concat());
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
-    };
+    let done = |arguments: &[&str]| lab.done(arguments);
     done(&["link", "m1", "down"]);
     done(&["link", "m1", "up"]);
     done(&["disk", "m1", "etcd", "stall"]);
@@ -281,4 +290,95 @@ fn power_link_disk_and_services_can_be_changed_and_inspected() {
         })
         .expect("the console shows both boots");
     done(&["down"]);
+}
+
+/// Three nodes that know their addresses and say hello on port 7000; they are never ready, and nobody waits.
+fn three_nodes() -> Lab {
+    let lab = Lab::new();
+    let up = ["up", "--provider", "namespace", "--image", ".", "--no-wait"];
+    let machines = ["--masters", "3", "--spares", "1"];
+    let off = ["--off", "m1", "--off", "m2", "--off", "m3"];
+    let status = lab.done(&[&up[..], &machines, &off].concat());
+    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(4));
+    for number in 1..=3 {
+        assert_eq!(status["nodes"][number - 1]["power"], "off");
+        let (node, script) = (format!("m{number}"), lab.folder.path().join("script"));
+        let lines = format!("mount\nup 10.20.0.1{number}\nlisten 7000\nlist /state\n");
+        fs::write(&script, lines).expect("write a script");
+        lab.done(&["seed", &node, script.to_str().expect("a path")]);
+        lab.done(&["power-on", &node]);
+    }
+    for node in ["m1", "m2", "m3"] {
+        lab.wait_for_boots(node, 1);
+    }
+    lab
+}
+
+impl Lab {
+    fn wait_for_boots(&self, node: &str, boots: usize) {
+        Patience::new(1.0)
+            .wait_until("the boot", Duration::from_secs(10), || {
+                let console = self.run(&["console", node]);
+                let text = String::from_utf8_lossy(&console.stdout).into_owned();
+                let ends = text.matches("stand-in: end of the script").count();
+                Look::at(ends == boots, || text)
+            })
+            .expect("the script was executed");
+    }
+
+    fn hears(&self, listener: &str, speaker: u8) -> bool {
+        let heard = self.inside(listener, &format!("connect 10.20.0.1{speaker}:7000"));
+        assert!(heard.contains("Ok") || heard.contains("Err"), "{heard}");
+        heard.contains("hello")
+    }
+}
+
+#[test]
+fn a_partition_cuts_groups_apart_until_it_is_healed() {
+    let lab = three_nodes();
+    assert!(lab.hears("m1", 2) && lab.hears("m2", 3) && lab.hears("m3", 1));
+    lab.done(&["partition", "m1", "m2,m3"]);
+    assert!(!lab.hears("m1", 2) && !lab.hears("m2", 1) && !lab.hears("m3", 1));
+    assert!(lab.hears("m2", 3) && lab.hears("m3", 2));
+    // Not transitive: the third hears both.
+    lab.done(&["partition", "m1", "m2"]);
+    assert!(!lab.hears("m1", 2) && lab.hears("m1", 3) && lab.hears("m2", 3));
+    // It outlives a boot.
+    lab.done(&["power-cut", "m1"]);
+    lab.done(&["power-on", "m1"]);
+    lab.wait_for_boots("m1", 2);
+    assert!(!lab.hears("m1", 2));
+    lab.done(&["heal"]);
+    assert!(lab.hears("m1", 2) && lab.hears("m2", 1));
+
+    lab.done(&["cable", "m2", "--loss", "100"]);
+    assert!(!lab.hears("m1", 2) && lab.hears("m1", 3));
+    lab.done(&["cable", "m2"]);
+    assert!(lab.hears("m1", 2));
+    for wrong in [&["m1"][..], &["m1", "m9"], &["m1", "m1"]] {
+        let refused = lab.run(&[&["partition"], wrong].concat());
+        assert!(!refused.status.success(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_node_that_is_off_can_get_blank_disks() {
+    let lab = three_nodes();
+    for file in ["/state/file", "/etcd/file"] {
+        let written = lab.inside("m1", &format!("write-synced {file}"));
+        assert!(written.contains("Ok"), "{written}");
+    }
+    let refused = lab.run(&["wipe", "m1", "state"]);
+    assert!(!refused.status.success(), "it is on");
+    lab.done(&["power-cut", "m1"]);
+    lab.done(&["wipe", "m1", "state"]);
+    lab.done(&["power-on", "m1"]);
+    lab.wait_for_boots("m1", 2);
+    assert!(!lab.inside("m1", "list /state").contains("file"));
+    assert!(lab.inside("m1", "list /etcd").contains("file"));
+    lab.done(&["power-cut", "m1"]);
+    lab.done(&["wipe", "m1", "all"]);
+    lab.done(&["power-on", "m1"]);
+    lab.wait_for_boots("m1", 3);
+    assert!(!lab.inside("m1", "list /etcd").contains("file"));
 }

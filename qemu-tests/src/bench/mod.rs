@@ -8,14 +8,12 @@
 //! | [`report`] | the page made from the records |
 //! | [`cases`] | the cases |
 //! | [`bare`] | `/init` of a node that runs the same programs without Masthead |
-//! | [`readyz`] | the moment at which an apiserver is ready, to a few milliseconds |
 //! | `nodes` | nodes to measure |
 
 pub mod bare;
 pub mod cases;
 pub mod figure;
 mod nodes;
-pub mod readyz;
 pub mod record;
 pub mod report;
 

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Bench, readyz};
+use super::Bench;
 use crate::{
     cluster::Cluster,
     error::{Attempt, Error, Result, chain},
@@ -17,6 +17,7 @@ use crate::{
     patience::{Look, Patience},
     plan::ClusterPlan,
     provider::{Forward, Node, Provider, ProviderKind},
+    readyz,
     tools::{Tools, run},
 };
 

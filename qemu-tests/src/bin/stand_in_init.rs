@@ -5,9 +5,10 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
-    net::{Ipv4Addr, TcpListener},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
+    time::Duration,
 };
 
 use nix::{
@@ -113,6 +114,15 @@ fn perform(verb: &str, object: &str) -> io::Result<String> {
                 }
             });
             done
+        }
+        // Hears what another node's `listen` says.
+        "connect" => {
+            let address: SocketAddr = object.parse().map_err(io::Error::other)?;
+            let mut connection = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+            connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+            let mut heard = [0; 5];
+            connection.read_exact(&mut heard)?;
+            Ok(String::from_utf8_lossy(&heard).into_owned())
         }
         // The first time only; `object` is where it remembers.
         "reboot-once" | "power-off-once" => {

@@ -16,8 +16,13 @@ use crate::{
     tools::Tools,
 };
 
-/// Starts a daemon with a new cluster, whose nodes are powered on when this returns.
-pub fn start(plan: ClusterPlan, provider: ProviderKind, tools: Tools) -> Result<()> {
+/// Starts a daemon with a new cluster, whose masters are powered on when this returns, but for those in `off`.
+pub fn start(
+    plan: ClusterPlan,
+    provider: ProviderKind,
+    off: Vec<String>,
+    tools: Tools,
+) -> Result<()> {
     let mut daemon = Command::new(&tools.lab)
         .arg("daemon")
         .stdin(Stdio::piped())
@@ -31,6 +36,7 @@ pub fn start(plan: ClusterPlan, provider: ProviderKind, tools: Tools) -> Result<
             &Order {
                 plan,
                 provider,
+                off,
                 tools,
             },
         )

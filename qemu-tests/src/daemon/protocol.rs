@@ -2,6 +2,7 @@
 //! then any number of progress messages, then one outcome; JSON, a message per line.
 
 use std::{
+    collections::BTreeSet,
     io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
 };
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     cluster::{Description, Progress},
     plan::{ClusterPlan, DiskRole},
-    provider::{DiskCondition, Effective, Link, ProviderKind, Signal},
+    provider::{Cable, DiskCondition, Effective, Link, ProviderKind, Signal, Wipe},
     tools::Tools,
 };
 
@@ -20,11 +21,13 @@ use crate::{
 pub(super) struct Order {
     pub(super) plan: ClusterPlan,
     pub(super) provider: ProviderKind,
+    /// Masters that stay off at first.
+    pub(super) off: Vec<String>,
     pub(super) tools: Tools,
 }
 
 /// What a command can ask of the daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
     /// Wait until the cluster is ready. With `or_down`, a caller that goes away before takes the
@@ -46,6 +49,32 @@ pub enum Request {
     PowerOn {
         /// Its name.
         node: String,
+    },
+    /// Cut the wire between groups of nodes; none heal it.
+    Partition {
+        /// Names.
+        groups: Vec<BTreeSet<String>>,
+    },
+    /// Make a node's cable a bad one, or a good one.
+    Cable {
+        /// Its name.
+        node: String,
+        /// What it does.
+        cable: Cable,
+    },
+    /// Give a node that is off blank disks.
+    Wipe {
+        /// Its name.
+        node: String,
+        /// Which.
+        what: Wipe,
+    },
+    /// Give a node that is off another seed.
+    Seed {
+        /// Its name.
+        node: String,
+        /// The text of the file.
+        seed: String,
     },
     /// Plug a node's cable in or pull it out.
     Link {

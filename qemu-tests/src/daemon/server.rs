@@ -86,7 +86,7 @@ fn begin(order: Order, directory: &Directory) -> Result<(Arc<Server>, UnixListen
     let cluster = Cluster::new(order.plan, order.provider, &order.tools)?;
     let listener = UnixListener::bind(directory.socket())
         .attempt(|| format!("listen on {}", directory.socket().display()))?;
-    cluster.power_on()?;
+    cluster.power_on_without(&order.off)?;
     let server = Server {
         directory: directory.clone(),
         cluster: RwLock::new(Some(cluster)),
@@ -220,6 +220,16 @@ fn perform(cluster: &Cluster, request: &Request) -> Result<Outcome> {
         Request::Status => Ok(Outcome::Cluster(cluster.describe())),
         Request::PowerCut { node } => cluster.node(node)?.cut_power().map(|()| Outcome::Nothing),
         Request::PowerOn { node } => cluster.node(node)?.power_on().map(|()| Outcome::Nothing),
+        Request::Partition { groups } => cluster.partition(groups).map(|()| Outcome::Nothing),
+        Request::Cable { node, cable } => cluster
+            .node(node)?
+            .set_cable(*cable)
+            .map(|()| Outcome::Nothing),
+        Request::Wipe { node, what } => cluster.node(node)?.wipe(*what).map(|()| Outcome::Nothing),
+        Request::Seed { node, seed } => cluster
+            .node(node)?
+            .set_seed(seed)
+            .map(|()| Outcome::Nothing),
         Request::Link { node, link } => cluster
             .node(node)?
             .set_link(*link)

@@ -10,6 +10,7 @@
 //! | `pid1` | from the clone to `/init` |
 //! | `root`, `disks` | what the node finds mounted |
 //! | `cgroup` | the node's own control groups |
+//! | `faults` | partitions and bad cables |
 //! | `wire` | the network namespace with the bridge, and the way into it |
 //! | `node` | the lab's side of a node: [`crate::provider::Node`] |
 //! | `protocol` | what lab and launcher say to each other |
@@ -17,6 +18,7 @@
 
 mod cgroup;
 mod disks;
+mod faults;
 mod kernel;
 pub mod launcher;
 mod node;
@@ -26,6 +28,7 @@ mod root;
 mod wire;
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddrV4,
     path::{Path, PathBuf},
@@ -40,7 +43,8 @@ use crate::{
     plan::NodePlan,
     provider::{Forward, Node, Provider, ProviderKind},
 };
-use node::NamespaceNode;
+use faults::Faults;
+use node::{Machinery, NamespaceNode};
 use wire::Wire;
 
 /// Begins the names of our control groups; the process id of the lab follows.
@@ -48,21 +52,21 @@ const GROUP_PREFIX: &str = "masthead-lab-";
 
 /// Runs the nodes of one cluster in namespaces.
 pub struct NamespaceProvider {
-    wire: Wire,
-    /// The control group of the cluster; the nodes' are below.
-    group: Arc<ClusterGroup>,
-    /// The `lab` program, which is its nodes' launcher.
-    lab: PathBuf,
+    machinery: Arc<Machinery>,
 }
 
 impl NamespaceProvider {
     /// Prepares the wire and the control group of a cluster. `lab` is the path of the lab program.
     pub fn new(lab: impl Into<PathBuf>) -> Result<Self> {
         launcher::check_privileges()?;
+        let wire = Wire::new()?;
         Ok(Self {
-            wire: Wire::new()?,
-            group: Arc::new(ClusterGroup::new()?),
-            lab: lab.into(),
+            machinery: Arc::new(Machinery {
+                lab: lab.into(),
+                faults: Faults::new(wire.clone()),
+                wire,
+                group: ClusterGroup::new()?,
+            }),
         })
     }
 }
@@ -92,15 +96,17 @@ impl Provider for NamespaceProvider {
         Ok(Arc::new(NamespaceNode::new(
             plan.clone(),
             seed.to_owned(),
-            self.lab.clone(),
-            self.wire.clone(),
-            Arc::clone(&self.group),
+            Arc::clone(&self.machinery),
         )))
     }
 
     fn forward(&self, to: SocketAddrV4) -> Result<Forward> {
-        let (local, guard) = self.wire.forward(to)?;
+        let (local, guard) = self.machinery.wire.forward(to)?;
         Ok(Forward::new(local, guard))
+    }
+
+    fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()> {
+        self.machinery.faults.partition(groups)
     }
 }
 

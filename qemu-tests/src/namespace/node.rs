@@ -18,20 +18,33 @@ use std::{
 use nix::{sys::signal::kill, unistd::Pid};
 
 use super::{
-    ClusterGroup, cgroup,
+    ClusterGroup, cgroup, disks,
+    faults::Faults,
     protocol::{Command, Configuration, End, Report, receive, send},
     wire::Wire,
 };
 use crate::{
     error::{Attempt, Error, Result, chain},
     plan::{DiskRole, NodePlan},
-    provider::{DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, Signal},
+    provider::{
+        Cable, DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, Signal, Wipe,
+    },
 };
 
 /// A boot that ends in a reboot before this has come to nothing: no machine is that fast.
 const SHORT_BOOT: Duration = Duration::from_secs(1);
 /// So many of them in a row are a node that cannot boot, and that would keep the host busy for ever.
 const SHORT_BOOTS_AT_MOST: u32 = 5;
+
+/// What the nodes of one cluster have in common.
+pub(super) struct Machinery {
+    /// The `lab` program, which is its nodes' launcher.
+    pub(super) lab: PathBuf,
+    pub(super) wire: Wire,
+    pub(super) faults: Faults,
+    /// The control group of the cluster; the nodes' are below.
+    pub(super) group: ClusterGroup,
+}
 
 /// A node of [`super::NamespaceProvider`].
 pub(super) struct NamespaceNode {
@@ -41,16 +54,15 @@ pub(super) struct NamespaceNode {
 /// What the node and the thread that listens to its launcher have in common.
 struct Shared {
     plan: NodePlan,
-    seed: String,
-    lab: PathBuf,
-    wire: Wire,
-    group: Arc<ClusterGroup>,
+    machinery: Arc<Machinery>,
     state: Mutex<State>,
     /// Notified when the power goes off.
     off: Condvar,
 }
 
 struct State {
+    /// The seed file of the next boot.
+    seed: String,
     running: Option<Running>,
     /// The node's power is to stay off, whatever PID 1 asked for at that moment.
     stay_off: bool,
@@ -71,21 +83,13 @@ struct Running {
 }
 
 impl NamespaceNode {
-    pub(super) fn new(
-        plan: NodePlan,
-        seed: String,
-        lab: PathBuf,
-        wire: Wire,
-        group: Arc<ClusterGroup>,
-    ) -> Self {
+    pub(super) fn new(plan: NodePlan, seed: String, machinery: Arc<Machinery>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 plan,
-                seed,
-                lab,
-                wire,
-                group,
+                machinery,
                 state: Mutex::new(State {
+                    seed,
                     running: None,
                     stay_off: false,
                     short_boots: 0,
@@ -149,9 +153,17 @@ impl Node for NamespaceNode {
         let mut state = self.shared.state();
         state.link = link;
         if state.running.is_some() {
-            self.shared.wire.set_link(&self.shared.plan.name, link)?;
+            let machinery = &self.shared.machinery;
+            machinery.wire.set_link(&self.shared.plan.name, link)?;
         }
         Ok(())
+    }
+
+    fn set_cable(&self, cable: Cable) -> Result<()> {
+        let state = self.shared.state();
+        let plugged_in = state.running.is_some();
+        let faults = &self.shared.machinery.faults;
+        faults.set_cable(&self.shared.plan.name, plugged_in, cable)
     }
 
     fn signal(&self, service: &str, signal: Signal) -> Result<Vec<i32>> {
@@ -184,7 +196,12 @@ impl Node for NamespaceNode {
             "init" | "supervisor" => service.to_owned(),
             name => format!("services/{name}"),
         };
-        let group = self.shared.group.of(&self.shared.plan.name).join(leaf);
+        let group = self
+            .shared
+            .machinery
+            .group
+            .of(&self.shared.plan.name)
+            .join(leaf);
         match cgroup::processes(&group) {
             Ok(processes) => Ok(processes),
             // Never started, or the node is off.
@@ -213,6 +230,26 @@ impl Node for NamespaceNode {
         };
         state.disks.insert(role, condition);
         Ok(effective)
+    }
+
+    fn wipe(&self, what: Wipe) -> Result<()> {
+        // Held to the end: nobody powers it on meanwhile.
+        let state = self.shared.state();
+        self.shared.check_off(&state)?;
+        let plan = &self.shared.plan;
+        let wiped = |role| what == Wipe::All || what == Wipe::Disk(role);
+        let disks = plan.disks.iter().filter(|(role, _)| wiped(*role));
+        for &(role, size_mib) in disks {
+            disks::create(plan, role, size_mib)?;
+        }
+        Ok(())
+    }
+
+    fn set_seed(&self, seed: &str) -> Result<()> {
+        let mut state = self.shared.state();
+        self.shared.check_off(&state)?;
+        seed.clone_into(&mut state.seed);
+        Ok(())
     }
 
     fn init_process(&self) -> Result<i32> {
@@ -258,6 +295,13 @@ impl Shared {
         }
     }
 
+    fn check_off(&self, state: &State) -> Result<()> {
+        match state.running {
+            Some(_) => Err(self.wrong_power("on", "cut its power first")),
+            None => Ok(()),
+        }
+    }
+
     fn failure(&self, message: String) -> Error {
         Error::Node {
             node: self.plan.name.clone(),
@@ -278,14 +322,14 @@ impl Shared {
     /// Starts a launcher and, with it, PID 1; then a thread that listens to it until its end.
     fn start(self: &Arc<Self>, state: &mut State) -> Result<()> {
         let (socket, theirs) = UnixStream::pair().attempt(|| "make a socket pair")?;
-        let launcher = Program::new(&self.lab)
+        let launcher = Program::new(&self.machinery.lab)
             .arg("namespace-node")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             // It outlives `lab up`, whose caller may wait for the end of what it reads. Its words come by the socket.
             .stderr(Stdio::null())
             .spawn()
-            .attempt(|| format!("start {} namespace-node", self.lab.display()))?;
+            .attempt(|| format!("start {} namespace-node", self.machinery.lab.display()))?;
         let mut reader = BufReader::new(socket.try_clone().attempt(|| "duplicate the socket")?);
         match self.bring_up(state, &socket, &mut reader) {
             Ok(pid) => {
@@ -317,9 +361,9 @@ impl Shared {
     ) -> Result<i32> {
         let configuration = Configuration {
             plan: self.plan.clone(),
-            seed: self.seed.clone(),
+            seed: state.seed.clone(),
             timing_scale: 1.0,
-            cgroup: self.group.of(&self.plan.name),
+            cgroup: self.machinery.group.of(&self.plan.name),
             disks: state.disks.clone(),
         };
         send(socket, &configuration).attempt(|| "configure the node's launcher")?;
@@ -327,8 +371,11 @@ impl Shared {
             Report::Born { pid } => pid,
             other => return Err(self.unexpected(&other)),
         };
-        self.wire
-            .attach(&self.plan.name, pid, self.plan.mac(), state.link)?;
+        let (name, machinery) = (&self.plan.name, &self.machinery);
+        machinery
+            .wire
+            .attach(name, pid, self.plan.mac(), state.link)?;
+        machinery.faults.plugged_in(name)?;
         send(socket, &Command::Start).attempt(|| "start PID 1")?;
         match self.next_report(reader)? {
             Report::Started => Ok(pid),

@@ -6,6 +6,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    process::Command,
     sync::mpsc as blocking,
     thread,
 };
@@ -20,6 +21,7 @@ use crate::{
     error::{Attempt, Error, Result},
     plan::{GATEWAY, Mac, PREFIX},
     provider::Link,
+    tools::run_with_input,
 };
 
 const BRIDGE: &str = "wire";
@@ -42,6 +44,11 @@ enum Request {
         listener: TcpListener,
         to: SocketAddrV4,
         stop: oneshot::Receiver<()>,
+        answer: blocking::Sender<Result<()>>,
+    },
+    Run {
+        program: Command,
+        input: String,
         answer: blocking::Sender<Result<()>>,
     },
 }
@@ -104,6 +111,17 @@ impl Wire {
         Ok((local, guard))
     }
 
+    /// Runs a program of the host inside of the namespace, with `input` on its standard input, to its end.
+    pub(super) fn run(&self, program: &str, arguments: &[&str], input: String) -> Result<()> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.ask(|answer| Request::Run {
+            program: command,
+            input,
+            answer,
+        })
+    }
+
     fn ask(&self, request: impl FnOnce(blocking::Sender<Result<()>>) -> Request) -> Result<()> {
         let (answer, outcome) = blocking::channel();
         self.requests.send(request(answer)).map_err(|_| gone())?;
@@ -149,6 +167,14 @@ fn live(mut inbox: mpsc::UnboundedReceiver<Request>, ready: &blocking::Sender<Re
                 }
                 Request::SetLink { name, link, answer } => {
                     let _ = answer.send(links.set(&name, link).await);
+                }
+                // What it starts is in its namespace. It takes milliseconds.
+                Request::Run {
+                    program,
+                    input,
+                    answer,
+                } => {
+                    let _ = answer.send(run_with_input(program, &input));
                 }
                 Request::Forward {
                     listener,

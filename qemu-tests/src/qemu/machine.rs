@@ -20,13 +20,15 @@ use super::{
     child,
     command_line::{Files, arguments},
     qmp::Control,
+    wipe::wipe,
 };
 use crate::{
     block::{Cut, DiskServer, Fault, VolatileDisk},
     error::{Attempt, Error, Result},
     plan::{DiskRole, NodePlan},
     provider::{
-        DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, ProviderKind, Signal,
+        Cable, DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, ProviderKind,
+        Signal, Wipe,
     },
     switch::{PortNumber, PortServer, Switch},
 };
@@ -110,6 +112,11 @@ impl Machine {
             _port: server,
         })
     }
+
+    /// Its port of the switch.
+    pub(super) fn port(&self) -> PortNumber {
+        self.shared.port
+    }
 }
 
 impl Node for Machine {
@@ -188,6 +195,11 @@ impl Node for Machine {
         }
     }
 
+    fn set_cable(&self, cable: Cable) -> Result<()> {
+        self.shared.switch.set_cable(self.shared.port, cable);
+        Ok(())
+    }
+
     fn signal(&self, _service: &str, _signal: Signal) -> Result<Vec<i32>> {
         Err(unsupported("signal a process"))
     }
@@ -215,6 +227,20 @@ impl Node for Machine {
         } else {
             Effective::Now
         })
+    }
+
+    fn wipe(&self, what: Wipe) -> Result<()> {
+        // Held to the end: nobody powers it on meanwhile.
+        let state = self.shared.state();
+        self.shared.check_off(&state)?;
+        wipe(&self.shared.files.disk_image(), what)
+    }
+
+    fn set_seed(&self, seed: &str) -> Result<()> {
+        let state = self.shared.state();
+        self.shared.check_off(&state)?;
+        let file = self.shared.files.seed();
+        fs::write(&file, seed).attempt(|| format!("write {}", file.display()))
     }
 
     fn set_machine(&self, options: MachineOptions) -> Result<()> {
@@ -260,6 +286,13 @@ impl Shared {
             node: self.plan.name.clone(),
             state: state.to_owned(),
             remedy,
+        }
+    }
+
+    fn check_off(&self, state: &State) -> Result<()> {
+        match state.running {
+            Some(_) => Err(self.wrong_power("on", "cut its power first")),
+            None => Ok(()),
         }
     }
 

@@ -6,6 +6,7 @@
 //! | `machine` | the lab's side of a machine: [`crate::provider::Node`] |
 //! | `command_line` | what QEMU is told |
 //! | `qmp` | QEMU's control socket |
+//! | `wipe` | blank disks and partitions |
 //! | `child` | a QEMU that dies with the lab |
 //!
 //! Disks are served by [`crate::block`], with a write cache that a power cut loses; the wire is
@@ -16,8 +17,14 @@ mod child;
 mod command_line;
 mod machine;
 mod qmp;
+mod wipe;
 
-use std::{fs, net::SocketAddrV4, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::SocketAddrV4,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +32,7 @@ use crate::{
     error::{Attempt, Error, Result},
     plan::{GATEWAY, NodePlan, PREFIX},
     provider::{Forward, Node, Provider, ProviderKind},
-    switch::{Switch, forward::Gateway},
+    switch::{PortNumber, Switch, forward::Gateway},
 };
 use acceleration::Acceleration;
 use machine::Machine;
@@ -67,6 +74,8 @@ pub struct VmProvider {
     options: MachineOptions,
     switch: Switch,
     gateway: Gateway,
+    /// The nodes' ports, by name.
+    ports: Mutex<BTreeMap<String, PortNumber>>,
 }
 
 impl VmProvider {
@@ -81,6 +90,7 @@ impl VmProvider {
             options,
             switch,
             gateway,
+            ports: Mutex::default(),
         })
     }
 }
@@ -113,6 +123,7 @@ impl Provider for VmProvider {
             self.acceleration,
             self.options,
         )?;
+        self.ports().insert(plan.name.clone(), machine.port());
         Ok(Arc::new(machine))
     }
 
@@ -122,5 +133,24 @@ impl Provider for VmProvider {
             .forward(to)
             .attempt(|| format!("forward a loopback port to {to}"))?;
         Ok(Forward::new(local, guard))
+    }
+
+    fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()> {
+        let ports = self.ports();
+        let of = |group: &BTreeSet<String>| {
+            group
+                .iter()
+                .filter_map(|name| ports.get(name).copied())
+                .collect()
+        };
+        let groups: Vec<Vec<PortNumber>> = groups.iter().map(of).collect();
+        self.switch.partition(&groups);
+        Ok(())
+    }
+}
+
+impl VmProvider {
+    fn ports(&self) -> MutexGuard<'_, BTreeMap<String, PortNumber>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

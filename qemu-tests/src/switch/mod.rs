@@ -4,10 +4,11 @@
 //! their length. The switch learns addresses, floods what it does not know, and can pull a cable.
 //! [`forward`] is one more port: a small TCP/IP stack through which the host reaches the machines.
 
+mod faults;
 pub mod forward;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
@@ -18,6 +19,9 @@ use std::{
     },
     thread,
 };
+
+use crate::provider::Cable;
+use faults::{Chance, Delays};
 
 /// An Ethernet frame without its check sequence.
 pub type Frame = Arc<[u8]>;
@@ -41,12 +45,19 @@ struct Table {
     ports: Vec<PortState>,
     /// On which port an address was last seen as a sender.
     learned: HashMap<[u8; 6], PortNumber>,
+    /// Who does not hear whom: sender and receiver.
+    cut: HashSet<(PortNumber, PortNumber)>,
+    chance: Chance,
+    /// Started by the first frame that is late.
+    delays: Option<Delays>,
 }
 
 struct PortState {
     /// None while nothing is connected.
     frames: Option<SyncSender<Frame>>,
     up: bool,
+    /// Of a machine; nothing that is not one suffers from it.
+    cable: Option<Cable>,
 }
 
 impl Switch {
@@ -56,6 +67,7 @@ impl Switch {
         table.ports.push(PortState {
             frames: None,
             up: true,
+            cable: None,
         });
         table.ports.len() - 1
     }
@@ -65,6 +77,27 @@ impl Switch {
         let mut table = self.table();
         table.ports[port].up = up;
         table.learned.retain(|_, learned| *learned != port);
+    }
+
+    /// Makes the cable of a machine's port a bad one, or a good one again.
+    pub fn set_cable(&self, port: PortNumber, cable: Cable) {
+        self.table().ports[port].cable = Some(cable);
+    }
+
+    /// Ports of different groups do not hear each other from now on; whoever is in none hears everybody. Replaces
+    /// what was said before.
+    pub fn partition(&self, groups: &[Vec<PortNumber>]) {
+        let mut cut = HashSet::new();
+        for (index, group) in groups.iter().enumerate() {
+            let others = groups.iter().enumerate();
+            let others = others.filter(|(other, _)| *other != index);
+            let others: Vec<_> = others.flat_map(|(_, ports)| ports).collect();
+            let pairs = group
+                .iter()
+                .flat_map(|from| others.iter().map(move |to| (*from, **to)));
+            cut.extend(pairs);
+        }
+        self.table().cut = cut;
     }
 
     /// Connects something to a port: frames for it come out of the receiver.
@@ -87,14 +120,34 @@ impl Switch {
         table.learned.insert(sender, from);
         let group = to[0] & 1 == 1;
         match table.learned.get(&to).copied().filter(|_| !group) {
-            Some(port) if port != from => table.deliver(port, frame),
+            Some(port) if port != from => self.deliver(&mut table, from, port, frame),
             Some(_) => {}
             None => {
                 for port in (0..table.ports.len()).filter(|port| *port != from) {
-                    table.deliver(port, frame);
+                    self.deliver(&mut table, from, port, frame);
                 }
             }
         }
+    }
+
+    /// Carries a frame from port to port, as well as the way between them allows.
+    fn deliver(&self, table: &mut Table, from: PortNumber, to: PortNumber, frame: &Frame) {
+        if table.cut.contains(&(from, to)) {
+            return;
+        }
+        if let (Some(sender), Some(receiver)) = (table.ports[from].cable, table.ports[to].cable) {
+            let lost = [sender, receiver].map(|cable| table.chance.strikes(cable.loss_percent));
+            if lost.contains(&true) {
+                return;
+            }
+            if !receiver.delay.is_zero() {
+                let delays = table
+                    .delays
+                    .get_or_insert_with(|| Delays::new(Arc::downgrade(&self.table)));
+                return delays.send(receiver.delay, to, frame);
+            }
+        }
+        table.hand_over(to, frame);
     }
 
     /// Serves a port to a QEMU that connects to `socket`, again and again, until the result is dropped.
@@ -104,6 +157,7 @@ impl Switch {
             _ => {}
         }
         let listener = UnixListener::bind(socket)?;
+        self.table().ports[port].cable = Some(Cable::default());
         let closed = Arc::new(AtomicBool::new(false));
         let server = PortServer {
             socket: socket.to_owned(),
@@ -163,7 +217,7 @@ impl Switch {
 }
 
 impl Table {
-    fn deliver(&self, port: PortNumber, frame: &Frame) {
+    fn hand_over(&self, port: PortNumber, frame: &Frame) {
         let state = &self.ports[port];
         if let (true, Some(frames)) = (state.up, &state.frames) {
             // Full, or gone: lost, as on a real wire.
@@ -193,6 +247,8 @@ impl Drop for PortServer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -234,6 +290,58 @@ mod tests {
         switch.set_link(two, true);
         switch.send(one, &frame(ALL, A));
         assert!(at_two.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_partition_cuts_groups_apart_and_nobody_else() {
+        let (switch, [(one, at_one), (two, at_two), (_, at_three)]) = three_ports();
+        switch.partition(&[vec![one], vec![two]]);
+        switch.send(one, &frame(ALL, A));
+        switch.send(two, &frame(ALL, B));
+        assert!(at_two.try_recv().is_err() && at_one.try_recv().is_err());
+        assert_eq!(at_three.try_iter().count(), 2, "the third hears both");
+        switch.partition(&[]);
+        switch.send(one, &frame(ALL, A));
+        assert!(at_two.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_bad_cable_loses_its_share_between_machines() {
+        let (switch, [(one, _), (two, at_two), (_, at_three)]) = three_ports();
+        let bad = Cable {
+            loss_percent: 20.0,
+            ..Cable::default()
+        };
+        switch.set_cable(one, Cable::default());
+        switch.set_cable(two, bad);
+        for _ in 0..1000 {
+            switch.send(one, &frame(ALL, A));
+        }
+        let arrived = at_two.try_iter().count();
+        assert!((750..850).contains(&arrived), "{arrived} of 1000");
+        assert_eq!(at_three.try_iter().count(), 1000, "no machine is there");
+    }
+
+    #[test]
+    fn a_slow_cable_keeps_the_order() {
+        let (switch, [(one, _), (two, at_two), _]) = three_ports();
+        let delay = Duration::from_millis(30);
+        let slow = Cable {
+            delay,
+            ..Cable::default()
+        };
+        switch.set_cable(one, Cable::default());
+        switch.set_cable(two, slow);
+        let started = Instant::now();
+        for number in 0..3 {
+            let sent = [&frame(B, A)[..], &[number]].concat().into();
+            switch.send(one, &sent);
+        }
+        for number in 0..3 {
+            let frame = at_two.recv().expect("it comes");
+            assert_eq!(frame.last(), Some(&number));
+        }
+        assert!(started.elapsed() >= delay);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The moment at which an apiserver is ready, looked for every few milliseconds at little cost.
+//! Whether an apiserver is ready, and since when to a few milliseconds, at little cost.
 //!
 //! `kubectl get --raw=/readyz` would take a tenth of a second of the processors that the apiserver
 //! needs itself. Here one connection asks again and again, as nobody in particular: health paths are open to all.
@@ -27,53 +27,77 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the apiserver behind `address` until it is ready, and returns when that was.
 pub fn wait(address: SocketAddr, patience: Duration) -> Result<Instant> {
-    let configuration = Arc::new(configuration()?);
+    let mut apiserver = Asker::new(address, ANSWER_TIMEOUT)?;
     let started = Instant::now();
-    let until = started + patience;
-    let mut last = "nothing".to_owned();
-    while Instant::now() < until {
-        match ask_until_ready(address, &configuration, until, &mut last) {
-            Ok(Some(at)) => return Ok(at),
-            Ok(None) => break,
-            Err(error) => last = error.to_string(),
+    loop {
+        let last = match apiserver.ask() {
+            Ok(status) if is_ready(&status) => return Ok(Instant::now()),
+            Ok(status) => status,
+            Err(error) => error.to_string(),
+        };
+        if started.elapsed() >= patience {
+            return Err(Error::Impatient {
+                what: "an apiserver that is ready".to_owned(),
+                waited_seconds: started.elapsed().as_secs_f64(),
+                last,
+            });
         }
         thread::sleep(BETWEEN_LOOKS);
     }
-    Err(Error::Impatient {
-        what: "an apiserver that is ready".to_owned(),
-        waited_seconds: started.elapsed().as_secs_f64(),
-        last,
-    })
 }
 
-/// Over one connection, at most until `until`; `last` is the last answer.
-fn ask_until_ready(
+/// One apiserver, asked again and again over one connection.
+pub(crate) struct Asker {
     address: SocketAddr,
-    configuration: &Arc<ClientConfig>,
-    until: Instant,
-    last: &mut String,
-) -> io::Result<Option<Instant>> {
-    let tcp = TcpStream::connect(address)?;
-    tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let name = ServerName::IpAddress(address.ip().into());
-    let tls = ClientConnection::new(Arc::clone(configuration), name).map_err(io::Error::other)?;
-    let mut stream = BufReader::new(StreamOwned::new(tls, tcp));
-    loop {
+    configuration: Arc<ClientConfig>,
+    timeout: Duration,
+    stream: Option<BufReader<StreamOwned<ClientConnection, TcpStream>>>,
+}
+
+impl Asker {
+    /// Asks nothing yet. An answer that takes longer than `timeout` is none.
+    pub(crate) fn new(address: SocketAddr, timeout: Duration) -> Result<Self> {
+        Ok(Self {
+            address,
+            configuration: Arc::new(configuration()?),
+            timeout,
+            stream: None,
+        })
+    }
+
+    /// Whether it says that it is ready.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.ask().is_ok_and(|status| is_ready(&status))
+    }
+
+    /// The status line of the answer.
+    fn ask(&mut self) -> io::Result<String> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
+        };
         stream
             .get_mut()
             .write_all(b"GET /readyz HTTP/1.1\r\nHost: node\r\n\r\n")?;
         let status = answer(&mut stream)?;
-        let now = Instant::now();
-        if status.contains(" 200 ") {
-            return Ok(Some(now));
-        }
-        *last = status;
-        if now > until {
-            return Ok(None);
-        }
-        thread::sleep(BETWEEN_LOOKS);
+        // Only after a whole answer: the rest of a late one would be taken for the next.
+        self.stream = Some(stream);
+        Ok(status)
     }
+
+    fn connect(&self) -> io::Result<BufReader<StreamOwned<ClientConnection, TcpStream>>> {
+        let tcp = TcpStream::connect_timeout(&self.address, self.timeout)?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(self.timeout))?;
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let tls = ClientConnection::new(Arc::clone(&self.configuration), name)
+            .map_err(io::Error::other)?;
+        Ok(BufReader::new(StreamOwned::new(tls, tcp)))
+    }
+}
+
+fn is_ready(status: &str) -> bool {
+    status.contains(" 200 ")
 }
 
 /// Reads one answer to its end; returns its status line.

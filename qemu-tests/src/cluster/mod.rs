@@ -1,32 +1,51 @@
 //! A cluster: nodes on one provider, and the way of an operator into it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `access` | logging in, by mastctl |
+//! | `description` | how far each node is, and `lab status` |
+//! | `endpoint` | the loopback port that leads to a master that is ready |
+
+mod access;
+mod description;
+mod endpoint;
 
 use std::{
-    collections::BTreeMap, net::SocketAddrV4, path::PathBuf, process::Command, sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    net::{SocketAddr, SocketAddrV4},
+    process::Command,
+    sync::Arc,
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+pub(crate) use description::all_ready;
+pub use description::{Description, NodeDescription, Progress};
 
 use crate::{
-    access::Access,
     directory::{Directory, write_private},
     error::{Error, Result},
     namespace::NamespaceProvider,
-    patience::{Look, Patience, wait_until},
-    plan::{ClusterPlan, MAXIMUM_MASTERS},
-    provider::{Forward, Node, Power, PowerEvent, Provider, ProviderKind},
+    patience::{Patience, wait_until},
+    plan::{ClusterPlan, MAXIMUM_MASTERS, MAXIMUM_SPARES},
+    provider::{Forward, Node, Power, Provider, ProviderKind},
     qemu::{MachineOptions, VmProvider},
     tools::{Tools, run},
 };
+use access::Access;
+use endpoint::{Endpoint, Master, Target};
 
 /// From power on to a cluster that answers, on a real machine. Measured: 3 s.
 const NOMINAL_FOUNDING: Duration = Duration::from_secs(30);
+/// An apiserver that takes longer for an answer is not ready.
+const NOMINAL_ANSWER: Duration = Duration::from_secs(1);
 
 /// A cluster. Dropping it ends it, and leaves its folder.
 pub struct Cluster {
     plan: ClusterPlan,
     directory: Directory,
     nodes: Vec<Arc<dyn Node>>,
+    // Before the ports that it leads to.
+    endpoint: Endpoint,
     forwards: BTreeMap<String, Forwards>,
     access: Access,
     // Last: the nodes are on its wire.
@@ -37,6 +56,7 @@ pub struct Cluster {
 struct Forwards {
     kubernetes: Forward,
     management: Forward,
+    metrics: Forward,
 }
 
 impl Cluster {
@@ -53,33 +73,75 @@ impl Cluster {
         let provider = provider(kind, &plan, tools)?;
         let mut nodes = Vec::new();
         let mut forwards = BTreeMap::new();
-        for node in plan.nodes() {
-            let both = Forwards {
-                kubernetes: provider.forward(node.kubernetes())?,
-                management: provider.forward(node.management())?,
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        let answer = Patience::new(provider.timing_scale()).of(NOMINAL_ANSWER);
+        for node_plan in plan.nodes() {
+            let ports = Forwards {
+                kubernetes: provider.forward(node_plan.kubernetes())?,
+                management: provider.forward(node_plan.management())?,
+                metrics: provider.forward(node_plan.metrics())?,
             };
-            nodes.push(provider.add_node(&node, &seed)?);
-            forwards.insert(node.name, both);
+            let node = provider.add_node(&node_plan, &seed)?;
+            let target = Master::new(Arc::clone(&node), ports.kubernetes.local, answer)?;
+            targets.push(Box::new(target));
+            nodes.push(node);
+            forwards.insert(node_plan.name, ports);
         }
         Ok(Self {
             plan,
             directory,
             nodes,
+            endpoint: Endpoint::open(targets)?,
             forwards,
             access,
             provider,
         })
     }
 
-    /// Powers on all nodes that are off.
+    /// Powers on all masters that are off; spares stay off.
     pub fn power_on(&self) -> Result<()> {
-        self.nodes
-            .iter()
-            .filter(|node| node.power() == Power::Off)
-            .try_for_each(|node| node.power_on())
+        self.power_on_without(&[])
     }
 
-    /// All nodes, m1 first.
+    /// Powers on all masters that are off, but for these.
+    pub fn power_on_without(&self, names: &[String]) -> Result<()> {
+        for name in names {
+            self.node(name)?;
+        }
+        self.masters()
+            .filter(|node| node.power() == Power::Off && !names.contains(&node.plan().name))
+            .try_for_each(Node::power_on)
+    }
+
+    /// The nodes that the seed lists.
+    pub fn masters(&self) -> impl Iterator<Item = &dyn Node> {
+        let masters = usize::from(self.plan.masters);
+        self.nodes.iter().take(masters).map(AsRef::as_ref)
+    }
+
+    /// Cuts the wire between nodes: see [`Provider::partition`].
+    pub fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for name in groups.iter().flatten() {
+            self.node(name)?;
+            if !seen.insert(name) {
+                return Err(Error::Refused(format!("{name} is in two groups")));
+            }
+        }
+        if groups.len() == 1 {
+            return Err(Error::Refused(
+                "one group is not cut off from anything: name two, such as `m1 m2,m3`".to_owned(),
+            ));
+        }
+        self.provider.partition(groups)
+    }
+
+    /// Puts the wire between nodes together again.
+    pub fn heal(&self) -> Result<()> {
+        self.provider.partition(&[])
+    }
+
+    /// All nodes, m1 first, spares last.
     pub fn nodes(&self) -> &[Arc<dyn Node>] {
         &self.nodes
     }
@@ -130,6 +192,19 @@ impl Cluster {
         self.access.mastctl()
     }
 
+    /// Where kubectl's configuration leads: a port to a master whose apiserver is ready.
+    pub fn endpoint(&self) -> SocketAddr {
+        self.endpoint.local()
+    }
+
+    /// The loopback address and port that lead to the apiserver of a node.
+    pub fn apiserver(&self, node: &str) -> Result<SocketAddr> {
+        let ports = self.forwards.get(node);
+        ports
+            .map(|ports| ports.kubernetes.local)
+            .ok_or_else(|| Error::Refused(format!("no node `{node}`")))
+    }
+
     /// A new forwarder to any address on the wire, for tests that speak to etcd themselves.
     pub fn forward(&self, to: SocketAddrV4) -> Result<Forward> {
         self.provider.forward(to)
@@ -140,7 +215,7 @@ impl Cluster {
         self.patience().of(NOMINAL_FOUNDING)
     }
 
-    /// Waits until every node's apiserver is ready, logging in on the way.
+    /// Waits until the apiserver of every node that was ever on is ready, logging in on the way.
     pub fn wait_until_ready(&self) -> Result<()> {
         wait_until(
             "the cluster to be ready",
@@ -167,6 +242,7 @@ impl Cluster {
         Progress {
             node: node.plan().name.clone(),
             power: node.power(),
+            spare: node.history().is_empty(),
             ready,
             seen,
         }
@@ -185,13 +261,12 @@ impl Cluster {
         };
         self.access.log_in(node, ports.management.local)?;
         if !self.directory.kubeconfig().exists() {
-            self.access.fetch_kubeconfig(node, ports.kubernetes.local)?;
+            self.access.fetch_kubeconfig(node, self.endpoint.local())?;
         }
         let server = format!("--server=https://{}", ports.kubernetes.local);
-        let name = format!("--tls-server-name={}", node.plan().address());
         let ask = |request: &[&str]| {
             let mut kubectl = self.kubectl();
-            kubectl.args([&server, &name, "--request-timeout=5s"]);
+            kubectl.args([&server, "--request-timeout=5s"]);
             run(kubectl.args(request))
         };
         let ready = ask(&["get", "--raw=/readyz"]).is_ok_and(|answer| answer == "ok");
@@ -210,6 +285,11 @@ impl Cluster {
             provider: self.provider.kind(),
             directory: self.directory.path().to_owned(),
             timing_scale: self.provider.timing_scale(),
+            endpoint: self.endpoint.local().to_string(),
+            endpoint_leads_to: self
+                .endpoint
+                .leads_to()
+                .map(|index| self.nodes[index].plan().name.clone()),
             nodes: self
                 .nodes
                 .iter()
@@ -224,7 +304,7 @@ impl Cluster {
         let port = |choose: fn(&Forwards) -> &Forward| {
             self.forwards
                 .get(&plan.name)
-                .map(|both| choose(both).local.to_string())
+                .map(|ports| choose(ports).local.to_string())
         };
         NodeDescription {
             name: plan.name.clone(),
@@ -232,8 +312,9 @@ impl Cluster {
             ready: look.ready,
             waits_for: (!look.ready).then_some(look.seen),
             address: plan.address().to_string(),
-            kubernetes: port(|both| &both.kubernetes),
-            management: port(|both| &both.management),
+            kubernetes: port(|ports| &ports.kubernetes),
+            management: port(|ports| &ports.management),
+            metrics: port(|ports| &ports.metrics),
             console: plan.console(),
             init_process: node.init_process().ok(),
             history: node.history(),
@@ -241,92 +322,20 @@ impl Cluster {
     }
 }
 
-/// Whether all nodes are ready. One that is off never will be.
-pub(crate) fn all_ready(nodes: &[Progress]) -> Look<()> {
-    if let Some(off) = nodes.iter().find(|node| node.power == Power::Off) {
-        return Look::Never(Error::WrongPower {
-            node: off.node.clone(),
-            state: off.seen.clone(),
-            remedy: "see its console, then power it on",
-        });
-    }
-    Look::at(nodes.iter().all(|node| node.ready), || {
-        nodes
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
-    })
-}
-
-/// How far a node is on its way to being ready.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The node's name.
-    pub node: String,
-    /// Whether it runs.
-    pub power: Power,
-    /// Its apiserver says that it is ready.
-    pub ready: bool,
-    /// What it waits for.
-    pub seen: String,
-}
-
-impl std::fmt::Display for Progress {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}: {}", self.node, self.seen)
-    }
-}
-
-/// `lab status`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Description {
-    /// How the nodes are run.
-    pub provider: ProviderKind,
-    /// The cluster's folder.
-    pub directory: PathBuf,
-    /// The factor on all deadlines.
-    pub timing_scale: f64,
-    /// The nodes, m1 first.
-    pub nodes: Vec<NodeDescription>,
-}
-
-/// One node in `lab status`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct NodeDescription {
-    /// m1, …
-    pub name: String,
-    /// On or off.
-    pub power: Power,
-    /// Whether its apiserver is ready.
-    pub ready: bool,
-    /// If it is not: why.
-    pub waits_for: Option<String>,
-    /// Its address on the wire.
-    pub address: String,
-    /// The loopback address and port that lead to its apiserver.
-    pub kubernetes: Option<String>,
-    /// The loopback address and port that lead to its management API.
-    pub management: Option<String>,
-    /// The file of its console.
-    pub console: PathBuf,
-    /// Its PID 1 on the host, where it is a process of the host.
-    pub init_process: Option<i32>,
-    /// What happened to its power.
-    pub history: Vec<PowerEvent>,
-}
-
 fn check(plan: &ClusterPlan) -> Result<()> {
-    match plan.masters {
-        1 => Ok(()),
-        2..=MAXIMUM_MASTERS => Err(Error::Refused(format!(
-            "{} masters asked for, but this version founds clusters of one: say --masters 1",
+    if !(1..=MAXIMUM_MASTERS).contains(&plan.masters) {
+        return Err(Error::Refused(format!(
+            "{} masters asked for: a cluster has 1 to {MAXIMUM_MASTERS}",
             plan.masters
-        ))),
-        other => Err(Error::Refused(format!(
-            "{other} masters asked for: a cluster has 1 to {MAXIMUM_MASTERS}"
-        ))),
+        )));
     }
+    if plan.spares > MAXIMUM_SPARES {
+        return Err(Error::Refused(format!(
+            "{} spares asked for: there are at most {MAXIMUM_SPARES}",
+            plan.spares
+        )));
+    }
+    Ok(())
 }
 
 fn provider(kind: ProviderKind, plan: &ClusterPlan, tools: &Tools) -> Result<Box<dyn Provider>> {
@@ -352,13 +361,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clusters_of_several_masters_are_refused_for_now() {
-        let error = check(&ClusterPlan::new(3, "/lab", "/image")).expect_err("not yet");
-        assert!(
-            error
-                .to_string()
-                .contains("this version founds clusters of one"),
-            "{error}"
-        );
+    fn a_cluster_has_one_to_seven_masters() {
+        for masters in 1..=MAXIMUM_MASTERS {
+            check(&ClusterPlan::new(masters, "/lab", "/image")).expect("a cluster");
+        }
+        for masters in [0, MAXIMUM_MASTERS + 1] {
+            let error =
+                check(&ClusterPlan::new(masters, "/lab", "/image")).expect_err("too few or many");
+            assert!(error.to_string().contains("1 to 7"), "{error}");
+        }
     }
 }

@@ -75,7 +75,9 @@ impl Access {
         }
         let console = console::text(&plan.console());
         let Some(fingerprint) = console::fingerprint(&console) else {
-            return Err(console::last_line(&console).unwrap_or("silent").to_owned());
+            return Err(console::waiting(&console)
+                .or_else(|| console::last_line(&console).map(str::to_owned))
+                .unwrap_or_else(|| "silent".to_owned()));
         };
         let mut login = self.mastctl();
         login
@@ -89,18 +91,18 @@ impl Access {
         Ok(())
     }
 
-    /// Writes the cluster's kubeconfig, whose server is a loopback port.
+    /// Has a node issue the cluster's kubeconfig, whose server is a loopback port: every apiserver's
+    /// certificate has the loopback address in it.
     pub(crate) fn fetch_kubeconfig(
         &self,
         node: &dyn Node,
-        through: SocketAddr,
+        endpoint: SocketAddr,
     ) -> Result<(), String> {
         let plan = node.plan();
         let mut fetch = self.mastctl();
         fetch
             .args(["--timeout", "5s", "--nodes", &plan.name, "kubeconfig"])
-            .args(["--server", &format!("https://{through}")])
-            .args(["--tls-server-name", &plan.address().to_string()])
+            .args(["--server", &format!("https://{endpoint}")])
             .arg("--file")
             .arg(self.directory.kubeconfig());
         run(&mut fetch)
