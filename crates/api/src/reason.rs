@@ -69,6 +69,22 @@ open_enum! {
         FormationRetrying = "formation-retrying",
         /// The number of masters is even.
         FormationEvenMasters = "formation-even-masters",
+        /// A listed master does not answer.
+        PeerUnreachable = "peer-unreachable",
+        /// A peer holds another secret.
+        PeerOtherSecret = "peer-other-secret",
+        /// A peer belongs to a cluster of another name, or to another founded cluster.
+        PeerOtherCluster = "peer-other-cluster",
+        /// A peer's key is not the one that this node knows it by.
+        PeerOtherKey = "peer-other-key",
+        /// What answers there is no master.
+        PeerUntrusted = "peer-untrusted",
+        /// A peer speaks no version of the protocol that this node speaks.
+        PeerNoCommonVersion = "peer-no-common-version",
+        /// A peer belongs to a founded cluster, and this node to none.
+        PeerIsMember = "peer-is-member",
+        /// A peer belongs to no cluster, and this node to one.
+        PeerNotMember = "peer-not-member",
         /// Identity or authorities on STATE are damaged.
         IdentityDamaged = "identity-damaged",
         /// etcd ran here before, and its data is gone or foreign.
@@ -238,6 +254,38 @@ impl ReasonCode {
             Self::FormationEvenMasters => (
                 "An even number of masters survives no more failures than one master less.",
                 "Use one, three or five masters.",
+            ),
+            Self::PeerUnreachable => (
+                "A master that the seed lists does not answer.",
+                "Power it on, and check its console, its cable and its address; the node tries again by itself.",
+            ),
+            Self::PeerOtherSecret => (
+                "A peer has the same cluster name and another secret.",
+                "Give both machines the same seed; one of them may still have the seed of an earlier cluster.",
+            ),
+            Self::PeerOtherCluster => (
+                "A peer belongs to another cluster.",
+                "Give both machines the same seed, or correct the address of one of them. A disk of a former cluster must be erased (`wipe`) before its machine can join another one.",
+            ),
+            Self::PeerOtherKey => (
+                "A peer has another key than the one that this node knows it by.",
+                "If its STATE was replaced or erased, it must be replaced as a member; if not, somebody else answers at its address.",
+            ),
+            Self::PeerUntrusted => (
+                "What answers at a peer's address shows no certificate of a master.",
+                "Check that the address is the master's and that nothing between the machines ends TLS.",
+            ),
+            Self::PeerNoCommonVersion => (
+                "A peer speaks no version of the peer protocol that this node speaks: a release speaks its own and the one before.",
+                "Boot the older machine with a newer release: releases of one cluster may be one version apart.",
+            ),
+            Self::PeerIsMember => (
+                "A peer belongs to a founded cluster, and this node to none.",
+                "This release cannot join a founded cluster: found anew on blank disks, or restore this machine's disk.",
+            ),
+            Self::PeerNotMember => (
+                "A peer belongs to no cluster, and this node to one.",
+                "If its disk was erased or replaced, it must be replaced as a member; otherwise wait until it has read its state.",
             ),
             Self::IdentityDamaged => (
                 "Identity or authorities on STATE are damaged or incomplete.",

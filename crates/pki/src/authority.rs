@@ -9,6 +9,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 use x509_parser::pem::parse_x509_pem;
 
+use crate::peer::{ALWAYS, derive_key};
 use crate::{Description, Error, Secret};
 
 /// How far back a certificate's validity begins: clocks of one cluster differ.
@@ -17,7 +18,7 @@ pub(crate) const BACKDATING: Duration = Duration::hours(1);
 /// How long an authority is valid: ten years of 365 days.
 const LIFETIME: Duration = Duration::days(3650);
 
-/// The four authorities. They are apart so that what one vouches for means nothing to another: an etcd client is no
+/// The five authorities. They are apart so that what one vouches for means nothing to another: an etcd client is no
 /// Kubernetes user, and an operator of machines is neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AuthorityKind {
@@ -29,15 +30,18 @@ pub enum AuthorityKind {
     FrontProxy,
     /// The management API's servers and operators.
     Operators,
+    /// Masters towards each other.
+    Peers,
 }
 
 impl AuthorityKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Etcd,
         Self::Kubernetes,
         Self::FrontProxy,
         Self::Operators,
+        Self::Peers,
     ];
 
     /// Its name, also that of its files.
@@ -47,6 +51,7 @@ impl AuthorityKind {
             Self::Kubernetes => "kubernetes",
             Self::FrontProxy => "front-proxy",
             Self::Operators => "operators",
+            Self::Peers => "peers",
         }
     }
 }
@@ -72,9 +77,34 @@ impl Authority {
     ) -> Result<Self, Error> {
         let of = || format!("the {} authority", kind.name());
         let key = KeyPair::generate().map_err(|source| Error::Generate { of: of(), source })?;
+        Self::of_key(kind, cluster_id, key, now)
+    }
+
+    /// The peer authority of a cluster that was founded before there was one: derived from the key of its operators'
+    /// authority, always the same, so that nothing that an earlier release must read is written anew.
+    pub fn peers_of_earlier_release(operators: &Self, cluster_id: &str) -> Result<Self, Error> {
+        const LABEL: &[u8] = b"masthead peer authority v1\0";
+        let kind = AuthorityKind::Peers;
+        let key = derive_key(operators.issuer.key().serialized_der(), &[LABEL]);
+        let key = key.map_err(|source| Error::Generate {
+            of: format!("the {} authority", kind.name()),
+            source,
+        })?;
+        Self::of_key(kind, cluster_id, key, ALWAYS.0)
+    }
+
+    fn of_key(
+        kind: AuthorityKind,
+        cluster_id: &str,
+        key: KeyPair,
+        now: OffsetDateTime,
+    ) -> Result<Self, Error> {
+        let of = || format!("the {} authority", kind.name());
         let mut parameters = CertificateParams::default();
-        parameters.not_before = now - BACKDATING;
-        parameters.not_after = now + LIFETIME;
+        (parameters.not_before, parameters.not_after) = match kind {
+            AuthorityKind::Peers => ALWAYS,
+            _ => (now - BACKDATING, now + LIFETIME),
+        };
         parameters.distinguished_name = DistinguishedName::new();
         parameters
             .distinguished_name

@@ -1,5 +1,5 @@
-//! Keys and certificates of a cluster: four authorities, the leaves of a master, the keys behind service-account
-//! tokens and secrets at rest, and the operators' key pairs with their login proof.
+//! Keys and certificates of a cluster: five authorities, the leaves of a master, the keys behind service-account
+//! tokens and secrets at rest, the operators' key pairs with their login proof, and what masters know each other by.
 //!
 //! Pure but for randomness: time comes in as an argument, and nothing here touches a file. What is stored where,
 //! and when a leaf is issued anew, is up to the caller, who asks [`renewal`].
@@ -16,6 +16,7 @@ mod keys;
 mod leaf;
 mod login;
 mod operator;
+mod peer;
 mod purpose;
 mod renewal;
 mod secret;
@@ -28,6 +29,10 @@ pub use leaf::{Description, KUBERNETES_ADMIN_MAX, Leaf, MANAGEMENT_ROLE_ADMIN, O
 pub use leaf::{issue, issue_kubernetes_admin, issue_operator};
 pub use login::{LoginProof, NONCE_LENGTH, server_key_hash};
 pub use operator::OperatorPrivateKey;
+pub use peer::{
+    ClaimedIssuer, InvalidPeerFingerprint, PeerAuthority, PeerDescription, PeerFingerprint,
+    PeerKey, PeerSubject, Trust,
+};
 pub use purpose::{Purpose, SubjectNames};
 pub use renewal::{Reason, Renewal, renewal};
 pub use secret::Secret;

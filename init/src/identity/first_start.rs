@@ -16,7 +16,7 @@ use masthead_control_plane::EtcdStart;
 
 use super::founding::Identity;
 use super::problem::Problem;
-use super::record::{FORMAT, StartedMarker, StartedRecord, parse, render};
+use super::record::{Document as _, StartedMarker, StartedRecord, parse, render};
 use super::storage::{Durable, Storage, StorageError, read};
 
 /// The file system that holds etcd's data.
@@ -98,7 +98,7 @@ pub(super) fn first_start_on(
 ) -> Result<EtcdStart, Problem> {
     let (record_path, marker_path) = (state.join("started"), volume.mounted_at.join("started"));
     let own = StartedMarker {
-        format: FORMAT,
+        format: StartedMarker::FORMAT,
         cluster_id: identity.cluster_id.clone(),
         machine_id: identity.machine_id.clone(),
     };
@@ -115,7 +115,7 @@ pub(super) fn first_start_on(
         Verdict::First => {
             storage.replace(&marker_path, &render(&own))?;
             let record = StartedRecord {
-                format: FORMAT,
+                format: StartedRecord::FORMAT,
                 etcd_filesystem: volume.uuid.clone(),
                 confirmed: false,
             };

@@ -22,7 +22,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use time::OffsetDateTime;
 
 use super::problem::Problem;
-use super::record::{FORMAT, IdentityRecord, MemberRecord, digest, hexadecimal, parse, render};
+use super::record::{
+    Document as _, IdentityRecord, MemberRecord, digest, hexadecimal, parse, render,
+};
 use super::storage::{Durable, Storage, StorageError, exists, read};
 use crate::error_chain::with_sources;
 
@@ -237,7 +239,7 @@ impl IdentityOfOne<'_> {
             .map(|(name, contents)| (name.clone(), digest(contents.expose())))
             .collect();
         let record = IdentityRecord {
-            format: FORMAT,
+            format: IdentityRecord::FORMAT,
             cluster: self.seed.cluster.clone(),
             cluster_id,
             services: self.seed.kubernetes.services.to_string(),
@@ -342,7 +344,20 @@ fn load(
         let pem = String::from_utf8_lossy(pem.expose()).into_owned();
         Authority::parse(kind, &pem, &file(&key)?).map_err(|error| parsed(&key, error))
     };
-    let roots = Roots::assemble(authority, service_account, encryption)?;
+    let roots = Roots::assemble(
+        |kind| match kind {
+            AuthorityKind::Peers if record.format < IdentityRecord::WITH_PEERS => {
+                let operators = authority(AuthorityKind::Operators)?;
+                Ok(Authority::peers_of_earlier_release(
+                    &operators,
+                    &record.cluster_id,
+                )?)
+            }
+            kind => authority(kind),
+        },
+        service_account,
+        encryption,
+    )?;
     if !record
         .members
         .iter()

@@ -12,8 +12,28 @@ use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 
-/// The newest format of all documents here.
-pub(super) const FORMAT: u32 = 1;
+/// A kind of document.
+pub(super) trait Document: DeserializeOwned {
+    /// Its newest format: the one that is written.
+    const FORMAT: u32;
+}
+
+impl Document for IdentityRecord {
+    const FORMAT: u32 = 2;
+}
+
+impl IdentityRecord {
+    /// Since this format a cluster is founded with a peer authority.
+    pub(super) const WITH_PEERS: u32 = 2;
+}
+
+impl Document for StartedRecord {
+    const FORMAT: u32 = 1;
+}
+
+impl Document for StartedMarker {
+    const FORMAT: u32 = 1;
+}
 
 /// `identity.json`: what the node is a member of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +86,7 @@ const CHECKSUM: &str = ",\n  \"sha256\": \"";
 const END: &str = "\"\n}\n";
 
 /// Reads a document, with its name in every refusal.
-pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<T, Problem> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -82,12 +102,13 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T,
     }
     let Format { format } =
         serde_json::from_str(text).map_err(|error| Problem::damaged(path, error))?;
-    if format > FORMAT {
+    if format > T::FORMAT {
         return Err(Problem {
             code: ReasonCode::IdentityDamaged,
             cause: format!(
-                "{}: written by a newer release (format {format}; this one reads up to {FORMAT}).",
-                path.display()
+                "{}: written by a newer release (format {format}; this one reads up to {}).",
+                path.display(),
+                T::FORMAT
             ),
             remedy: "Boot the newer release.".to_owned(),
         });

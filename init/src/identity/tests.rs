@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::first_start::{Verdict, Witnesses, first_start_on, judge};
 use super::founding::establish_on;
-use super::record::{FORMAT, StartedMarker, StartedRecord, render};
+use super::record::{Document as _, IdentityRecord, StartedMarker, StartedRecord, parse, render};
 use super::storage::{Durable, Storage, StorageError};
 use super::*;
 
@@ -219,13 +219,13 @@ fn without_its_log_an_etcd_that_served_stays_off() {
 #[test]
 fn every_combination_of_witnesses_is_judged_for_safety() {
     let own = StartedMarker {
-        format: FORMAT,
+        format: StartedMarker::FORMAT,
         cluster_id: "cluster".to_owned(),
         machine_id: "machine".to_owned(),
     };
     let record = |uuid: &str, confirmed| {
         Some(StartedRecord {
-            format: FORMAT,
+            format: StartedRecord::FORMAT,
             etcd_filesystem: uuid.to_owned(),
             confirmed,
         })
@@ -299,7 +299,7 @@ fn every_damaged_file_is_named_and_none_is_made_again() {
             entry.unwrap().file_name().to_str().unwrap()
         ));
     }
-    assert_eq!(names.len(), 2 + 2 * 4 + 2);
+    assert_eq!(names.len(), 2 + 2 * AuthorityKind::ALL.len() + 2);
     for name in names {
         let path = state.path().join(&name);
         let good = fs::read(&path).unwrap();
@@ -360,10 +360,38 @@ fn a_newer_format_is_refused() {
     let state = tempfile::tempdir().unwrap();
     found(state.path(), &Durable).unwrap();
     let path = state.path().join("identity.json");
-    let newer = serde_json::json!({ "format": 2, "fields": "of a newer release" });
+    let newer = serde_json::json!({ "format": 3, "fields": "of a newer release" });
     fs::write(&path, render(&newer)).unwrap();
     let problem = found(state.path(), &Durable).unwrap_err();
     assert!(problem.cause.contains("newer release"), "{problem}");
+}
+
+#[test]
+fn a_cluster_of_the_first_format_has_a_peer_authority_and_is_not_written_anew() {
+    let state = tempfile::tempdir().unwrap();
+    found(state.path(), &Durable).unwrap();
+    let path = state.path().join("identity.json");
+    let mut record: IdentityRecord = parse(&path, &fs::read(&path).unwrap()).unwrap();
+    record.format = 1;
+    for name in ["peers.crt", "peers.key"] {
+        record.digests.remove(name).unwrap();
+        fs::remove_file(state.path().join("pki").join(name)).unwrap();
+    }
+    let first_format = render(&record);
+    fs::write(&path, &first_format).unwrap();
+
+    let peers = || {
+        let identity = found(state.path(), &Durable).unwrap();
+        let authority = identity.roots.authority(AuthorityKind::Peers);
+        (authority.certificate_pem().to_owned(), authority.key_pem())
+    };
+    assert_eq!(
+        peers(),
+        peers(),
+        "the same at each start, and on each master"
+    );
+    assert_eq!(fs::read(&path).unwrap(), first_format);
+    assert!(!state.path().join("pki/peers.key").exists());
 }
 
 #[test]
@@ -427,7 +455,10 @@ fn everything_on_state_is_for_root_alone() {
             }
         }
     }
-    assert_eq!(files, 2 + 10 + Purpose::ALL.len());
+    assert_eq!(
+        files,
+        2 + 2 * AuthorityKind::ALL.len() + 2 + Purpose::ALL.len()
+    );
 }
 
 fn keeper(state: &Path, identity: &Identity, text: &str) -> Keeper {

@@ -14,7 +14,13 @@ use time::OffsetDateTime;
 
 use super::caller::Caller;
 use super::challenges::Challenges;
-use super::rate::RateLimit;
+use crate::serving::RateLimit;
+
+/// Tries that an address has at once.
+const BURST: u32 = 10;
+
+/// How soon one try comes back.
+const REFILL: Duration = Duration::from_secs(1);
 
 /// What logging in remembers.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ impl Login {
     pub(super) fn new(lifetime: Duration) -> Self {
         Self {
             challenges: Mutex::new(Challenges::new(lifetime)),
-            rate: Mutex::new(RateLimit::default()),
+            rate: Mutex::new(RateLimit::new(BURST, REFILL)),
         }
     }
 

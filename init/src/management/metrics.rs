@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use super::body::{AnswerBody, whole};
 use super::node::Node;
-use super::places::Places;
+use crate::serving::{Places, accept};
 
 /// Scrapers at a time, and those of one source.
 const CONNECTIONS: (usize, usize) = (32, 16);
@@ -221,14 +221,8 @@ fn fraction(milliseconds: u64) -> String {
 pub async fn serve(listener: TcpListener, node: Arc<dyn Node>) {
     let places = Places::new(CONNECTIONS.0, CONNECTIONS.1);
     loop {
-        let (socket, place) = match listener.accept().await {
-            Ok((socket, address)) => (socket, places.take(address.ip())),
-            Err(error) => {
-                tracing::warn!(%error, "/metrics cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+        let (socket, address) = accept(&listener, "/metrics").await;
+        let place = places.take(address.ip());
         let node = node.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {

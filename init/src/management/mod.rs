@@ -4,8 +4,7 @@
 //! - [`node`]: what the server asks of the rest of the supervisor;
 //! - [`server`]: connections and their bounds; `caller` is who is at the other end;
 //! - `routes`: requests to answers; `login`, `kubeconfig`, `logs`, `power` for the longer ones;
-//! - `places`: how many may be there that have proved nothing yet;
-//! - `challenges`, `rate`: the pure parts of logging in;
+//! - `challenges`: the nonces of logging in;
 //! - [`metrics`]: a status as Prometheus text, and its listener.
 //!
 //! Every request is logged with who asked for what, and nothing that was in its body.
@@ -16,9 +15,7 @@ mod challenges;
 mod kubeconfig;
 mod login;
 mod logs;
-mod places;
 mod power;
-mod rate;
 mod routes;
 
 pub mod identity;

@@ -1,7 +1,6 @@
 //! Connections and their bounds.
 
 use std::convert::Infallible;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +18,9 @@ use super::caller::{Caller, Operator};
 use super::identity::Identity;
 use super::login::Login;
 use super::node::{Node, PowerCommand};
-use super::places::{Place, Places};
 use super::routes::Routes;
 use crate::error_chain::with_sources;
+use crate::serving::{Place, Places, accept};
 
 /// Connections of operators at a time. Nobody takes such a place away from one who has it.
 const OPERATORS: usize = 48;
@@ -46,9 +45,6 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// Header lines of a request.
 const MAX_HEADERS: usize = 64;
-
-/// The pause after an accept failed for want of memory or descriptors.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// The management API's server.
 pub struct Server {
@@ -90,18 +86,9 @@ impl Server {
     pub async fn serve(self, listener: TcpListener) {
         let server = Arc::new(self);
         loop {
-            match listener.accept().await {
-                Ok((socket, address)) => {
-                    let place = server.handshakes.take(address.ip());
-                    tokio::spawn(server.clone().connection(socket, address, place));
-                }
-                // The client gave up in the queue (accept(2)).
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    tracing::warn!(%error, "the management API cannot accept a connection");
-                    tokio::time::sleep(BREATH).await;
-                }
-            }
+            let (socket, address) = accept(&listener, "the management API").await;
+            let place = server.handshakes.take(address.ip());
+            tokio::spawn(server.clone().connection(socket, address, place));
         }
     }
 

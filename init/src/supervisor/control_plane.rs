@@ -17,7 +17,6 @@ use masthead_pki::{AuthorityKind, Description, Leaves, Purpose};
 use masthead_policy::Services as ServicesTable;
 use masthead_seed::{DiskSelector, Endpoint, Master, Seed};
 use time::OffsetDateTime;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::board::{Publishers, Shared};
@@ -32,6 +31,7 @@ use crate::management::{self, Issuers, PowerCommand, Server};
 use crate::node::NodeOptions;
 use crate::process::{self, Launch, Rights};
 use crate::services::{self, AdoptedExits, Managed};
+use crate::serving::listen;
 
 /// The port of the management API.
 const MANAGEMENT_PORT: u16 = 9440;
@@ -362,19 +362,6 @@ async fn wait_until_ready(handle: &services::Handle, component: Component) {
                 .any(|story| story.name.as_str() == component.name() && story.phase == Phase::Ready)
         })
         .await;
-}
-
-/// Binds a port, again and again until it can be had: an earlier supervisor may be going.
-async fn listen(address: SocketAddr, scale: masthead_machine::Scale) -> TcpListener {
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(error) => {
-                tracing::warn!(%address, %error, "a port cannot be listened on; trying again");
-            }
-        }
-        tokio::time::sleep(scale * TRY_AGAIN).await;
-    }
 }
 
 /// What stays the same for as long as a file system lives, and differs between two: `f_fsid` of statfs(2),

@@ -15,11 +15,11 @@ const NETWORK_BITS: u32 = 64;
 
 /// A number of places, of which each source may have a part.
 #[derive(Debug)]
-pub(super) struct Places(Arc<Mutex<Table>>);
+pub(crate) struct Places(Arc<Mutex<Table>>);
 
 /// A place. It is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     table: Arc<Mutex<Table>>,
     number: u64,
     /// Ends when somebody else has been given the place.
@@ -45,7 +45,7 @@ struct Taken {
 
 impl Places {
     /// So many in all (one or more), of which one source has so many at most.
-    pub(super) fn new(in_all: usize, of_one_source: usize) -> Self {
+    pub(crate) fn new(in_all: usize, of_one_source: usize) -> Self {
         Self(Arc::new(Mutex::new(Table {
             in_all,
             of_one_source,
@@ -56,7 +56,7 @@ impl Places {
 
     /// Takes a place for somebody at `address`, from the oldest of the same source if that has its part, or from the
     /// oldest of all.
-    pub(super) fn take(&self, address: IpAddr) -> Place {
+    pub(crate) fn take(&self, address: IpAddr) -> Place {
         let (keep, taken_away) = oneshot::channel();
         let number = lock(&self.0).take(source(address), keep);
         Place {
@@ -69,7 +69,7 @@ impl Places {
 
 impl Place {
     /// Does `work` for as long as the place is not given to somebody else: nothing when it was.
-    pub(super) async fn hold<T>(mut self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn hold<T>(mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             _ = &mut self.taken_away => None,

@@ -1,4 +1,4 @@
-//! How often an address may try to log in.
+//! How often an address may try something that costs the node more than the caller.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,25 +6,32 @@ use std::time::{Duration, Instant};
 
 use super::places::source;
 
-/// Tries that an address has at once.
-const BURST: u32 = 10;
-
-/// How soon one try comes back.
-const REFILL: Duration = Duration::from_secs(1);
-
 /// At most so many addresses are remembered.
 const CAPACITY: usize = 1024;
 
 /// A bucket of tries for each address (of IPv6: each network); one that is full is forgotten.
-#[derive(Debug, Default)]
-pub(super) struct RateLimit {
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    /// Tries that an address has at once.
+    burst: u32,
+    /// How soon one try comes back.
+    refill: Duration,
     /// When the bucket of an address is full again.
     full_at: HashMap<IpAddr, Instant>,
 }
 
 impl RateLimit {
+    /// With so many tries at once, each of which comes back after `refill`.
+    pub(crate) fn new(burst: u32, refill: Duration) -> Self {
+        Self {
+            burst,
+            refill,
+            full_at: HashMap::new(),
+        }
+    }
+
     /// Takes a try, if `address` has one.
-    pub(super) fn take(&mut self, now: Instant, address: IpAddr) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, address: IpAddr) -> bool {
         let address = source(address);
         if self.full_at.len() >= CAPACITY && !self.full_at.contains_key(&address) {
             self.full_at.retain(|_, full_at| *full_at > now);
@@ -33,8 +40,8 @@ impl RateLimit {
             }
         }
         let full_at = self.full_at.entry(address).or_insert(now);
-        let then = (*full_at).max(now) + REFILL;
-        if then > now + REFILL * BURST {
+        let then = (*full_at).max(now) + self.refill;
+        if then > now + self.refill * self.burst {
             return false;
         }
         *full_at = then;
@@ -54,7 +61,7 @@ mod tests {
 
     #[test]
     fn ten_at_once_and_then_one_each_second() {
-        let (mut limit, now) = (RateLimit::default(), Instant::now());
+        let (mut limit, now) = (RateLimit::new(10, Duration::from_secs(1)), Instant::now());
         assert_eq!((0..20).filter(|_| limit.take(now, address(1))).count(), 10);
         assert!(
             limit.take(now, address(2)),
@@ -75,7 +82,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_comes_back() {
-        let (mut limit, now) = (RateLimit::default(), Instant::now());
+        let (mut limit, now) = (RateLimit::new(10, Duration::from_secs(1)), Instant::now());
         assert_eq!(
             (0..2000)
                 .filter(|number| limit.take(now, address(*number)))
