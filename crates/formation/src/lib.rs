@@ -4,15 +4,23 @@
 
 #![forbid(unsafe_code)]
 
+mod disks;
 mod event;
+mod following;
+mod formation;
 mod holdings;
 mod identity;
 mod message;
+mod peers;
 mod plan;
+mod planning;
 mod record;
+mod starting;
 mod status;
+mod telling;
 
 pub use event::{Action, EtcdStart, Event, Recipient, Setup};
+pub use formation::Formation;
 pub use holdings::{EtcdHoldings, StateHoldings, Volume};
 pub use identity::{
     ClusterId, InvalidDigits, KeyFingerprint, MachineId, Master, PlanHash, SeedHash, Sender,
@@ -20,6 +28,7 @@ pub use identity::{
 pub use message::{InvalidMessage, MESSAGE_FORMAT, Message, PlanName, Report, Standing};
 pub use plan::{InvalidPlan, Member, PLAN_FORMAT, Plan, PlanDocument, Sealed};
 pub use record::{
-    GO_FILE, MARKER_FILE, Marker, PLAN_FILE_PREFIX, Record, STARTED_FILE, Started, plan_file_name,
+    GO_FILE, InvalidRecord, MARKER_FILE, Marker, PLAN_FILE_PREFIX, RECORD_FORMAT, Record,
+    STARTED_FILE, Started, plan_file_name,
 };
 pub use status::{HeldPlan, InvalidOverride, PeerStatus, Phase, Reason, Status};

@@ -72,10 +72,53 @@ pub enum Standing {
         holds_go: Option<PlanHash>,
     },
     /// A disk is absent or cannot be read, so that nobody knows what it is.
-    Unknown,
+    Unknown {
+        /// The plan of which it is known to hold go all the same.
+        #[serde(default)]
+        holds_go: Option<PlanHash>,
+    },
     /// What a newer release says. Taken for something that may have started.
     #[serde(other)]
     Newer,
+}
+
+impl Standing {
+    /// The plan of which it holds go.
+    pub fn holds_go(&self) -> Option<PlanHash> {
+        match self {
+            Self::Founding { plan, go: true } | Self::Member { plan } => Some(plan.hash),
+            Self::Amnesiac { holds_go, .. } | Self::Unknown { holds_go } => *holds_go,
+            Self::Fresh | Self::Founding { go: false, .. } | Self::Newer => None,
+        }
+    }
+
+    /// Whether a cluster may have begun with it: it holds go, was started once, or is something that this release
+    /// does not know.
+    pub fn has_begun(&self) -> bool {
+        self.holds_go().is_some() || matches!(self, Self::Amnesiac { .. } | Self::Newer)
+    }
+
+    /// The plan that it speaks of.
+    pub fn plan(&self) -> Option<PlanName> {
+        match self {
+            Self::Founding { plan, .. } | Self::Member { plan } => Some(*plan),
+            _ => None,
+        }
+    }
+
+    /// The cluster whose data it holds.
+    pub fn started_cluster(&self) -> Option<ClusterId> {
+        match self {
+            Self::Member { plan } => Some(plan.cluster_id),
+            Self::Amnesiac { cluster_id, .. } => *cluster_id,
+            _ => None,
+        }
+    }
+
+    /// Whether a plan may still be laid before it.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Fresh | Self::Founding { go: false, .. })
+    }
 }
 
 /// A plan as peers speak of it.

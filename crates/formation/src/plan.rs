@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-use crate::{ClusterId, KeyFingerprint, MachineId, PlanHash, SeedHash};
+use crate::{ClusterId, KeyFingerprint, MachineId, PlanHash, PlanName, SeedHash};
 
 /// The format of plans that this release writes; it reads this one and what says that it can be read so.
 pub const PLAN_FORMAT: u32 = 1;
@@ -157,6 +157,15 @@ impl Plan {
         self.document.cluster_id
     }
 
+    /// How peers speak of it.
+    pub fn name(&self) -> PlanName {
+        PlanName {
+            generation: self.generation(),
+            hash: self.hash,
+            cluster_id: self.cluster_id(),
+        }
+    }
+
     /// The members, sorted by address.
     pub fn members(&self) -> &[Member] {
         &self.document.members
@@ -170,6 +179,24 @@ impl Plan {
     /// The member of that name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         self.members().iter().find(|member| member.name == name)
+    }
+
+    /// The member with that machine id.
+    pub fn machine(&self, machine_id: MachineId) -> Option<&Member> {
+        self.members()
+            .iter()
+            .find(|member| member.machine_id == machine_id)
+    }
+
+    /// The names of members that are not among `others`, when they are enough for this plan's cluster to serve.
+    pub fn could_serve_beside(&self, others: &[Member]) -> Option<Vec<String>> {
+        let left_out: Vec<String> = self
+            .members()
+            .iter()
+            .filter(|member| others.iter().all(|other| other.name != member.name))
+            .map(|member| member.name.clone())
+            .collect();
+        (left_out.len() >= self.quorum()).then_some(left_out)
     }
 
     /// How many members etcd needs to serve.

@@ -125,6 +125,13 @@ pub enum Reason {
         /// What was found.
         detail: String,
     },
+    /// A plan is refused, for an earlier one could still be started without this node.
+    PlanRefused {
+        /// The earlier plan's generation.
+        generation: u64,
+        /// The members that could start it.
+        names: Vec<String>,
+    },
     /// A record could not be written; it is tried again.
     WriteFailed {
         /// What the disk said.
@@ -152,7 +159,9 @@ impl Reason {
             Self::Planning { .. } | Self::Acknowledging { .. } | Self::Spreading { .. } => {
                 ReasonCode::FormationUnderWay
             }
-            Self::ClusterExists { .. } => ReasonCode::FormationClusterExists,
+            Self::ClusterExists { .. } | Self::PlanRefused { .. } => {
+                ReasonCode::FormationClusterExists
+            }
             Self::ForeignCluster { .. } => ReasonCode::FormationForeignCluster,
             Self::NoDisk => ReasonCode::FormationNoDisk,
             Self::VolumeUnknown { .. } => ReasonCode::FormationVolumeUnknown,
@@ -221,6 +230,11 @@ impl fmt::Display for Reason {
                     "."
                 })
             }
+            Self::PlanRefused { generation, names } => write!(
+                formatter,
+                "A new plan is refused: {} could still start generation {generation}.",
+                listed(names)
+            ),
             Self::NoDisk => {
                 formatter.write_str("The seed lists several masters, and this one has no disk.")
             }
@@ -291,6 +305,14 @@ pub enum InvalidOverride {
     /// A cluster has begun.
     #[error("a cluster has begun on {}: start those masters, and replace the others", listed(.0))]
     ClusterExists(Vec<String>),
+    /// An earlier plan could still be started by those that would be left out.
+    #[error("{} could still start the plan of generation {generation}: switch them on", listed(.names))]
+    MayHaveBegun {
+        /// The earlier plan's generation.
+        generation: u64,
+        /// The members that could start it.
+        names: Vec<String>,
+    },
     /// Nothing can be founded on this node: it is no longer Fresh, or its disks are unknown.
     #[error("this node cannot found; see the reasons in its status")]
     NotFresh,
