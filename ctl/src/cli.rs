@@ -41,8 +41,8 @@ pub enum Output {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The configuration [default: ~/.config/masthead/mastctl.toml].
-    #[arg(long, global = true, env = "MASTCTL_CONFIG", value_name = "FILE")]
+    /// The configuration [default: that of the environment's MASTCTL_CONFIG, or ~/.config/masthead/mastctl.toml].
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The context in it [default: its current one].
     #[arg(long, global = true, value_name = "NAME")]
@@ -118,6 +118,10 @@ pub(crate) struct Login {
     /// The name in the node's certificate, when it is not the one to connect to.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Where this machine reaches the node's apiserver, for later kubeconfigs, when it is not where the node says: a
+    /// forwarded port.
+    #[arg(long, value_name = "URL")]
+    pub(crate) kubernetes_server: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -140,7 +144,7 @@ pub(crate) struct Kubeconfig {
     /// Group system:masters, past all authorization; logged by the node as a warning.
     #[arg(long)]
     pub(crate) break_glass: bool,
-    /// The apiserver's URL [default: as the node says].
+    /// The apiserver's URL [default: that of the login, or else as the node says].
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// The name in the apiserver's certificate, when it is not the one in the URL.

@@ -12,6 +12,7 @@
 //! [contexts.ams-prod.nodes.m1]
 //! endpoint = "10.20.0.11:9440"
 //! name = "10.20.0.11"                          # in its certificate; default: the endpoint's host
+//! kubernetes_server = "https://127.0.0.1:6443" # the apiserver from here; default: as the node says
 //! ```
 //!
 //! Paths are relative to the file's directory. The file must be its owner's only (mode 0600).
@@ -97,6 +98,10 @@ pub struct Node {
     /// The name or address that its certificate must have, when it is not the endpoint's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The URL of its apiserver from here, when it is not the one that the node says. A forwarded port of this machine
+    /// needs no other name: loopback's addresses are in every apiserver's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_server: Option<String>,
 }
 
 impl Node {
@@ -264,6 +269,7 @@ mod tests {
         Node {
             endpoint: endpoint.into(),
             name: name.map(str::to_owned),
+            kubernetes_server: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use masthead_api::ApiError;
+use masthead_streams::note;
 
 use crate::cli::Output;
 
@@ -123,8 +124,11 @@ impl Failure {
     /// Prints it to standard error.
     pub fn print(&self, output: Output) {
         match output {
-            Output::Table => eprint!("{}", self.text()),
-            Output::Json => eprintln!("{}", serde_json::json!({ "error": self.json() })),
+            Output::Table => note(&self.text()),
+            Output::Json => note(&format!(
+                "{}\n",
+                serde_json::json!({ "error": self.json() })
+            )),
         }
     }
 }

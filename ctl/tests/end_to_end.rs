@@ -503,6 +503,83 @@ fn mastctl_makes_a_kubeconfig_whose_key_never_travelled() {
 }
 
 #[test]
+fn a_kubeconfig_leads_where_the_login_said_that_the_apiserver_is() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    let (address, fingerprint) = (node.address.to_string(), node.fingerprint.to_string());
+    let forwarded = "https://127.0.0.1:4000";
+    let mut login = vec!["login", &address, "--fingerprint", &fingerprint];
+    login.extend(["--name", "m1.example.net", "--kubernetes-server", forwarded]);
+    assert_eq!(mastctl.run(&login).code, 0);
+    // Also after the next login, which says nothing about it.
+    assert_eq!(mastctl.run(&["login", "m1"]).code, 0);
+    let run = mastctl.run(&["kubeconfig"]);
+    let line = format!("    server: \"{forwarded}\"\n");
+    assert!(run.stdout.contains(&line), "{run:?}");
+    // A word of the command line counts more.
+    let run = mastctl.run(&["kubeconfig", "--server", "https://api.example.net:6443"]);
+    assert!(
+        run.stdout.contains("https://api.example.net:6443"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_node_that_is_not_in_the_context_is_answered_with_those_that_are() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    assert_eq!(mastctl.login(&node).code, 0);
+    let run = mastctl.run(&["status", "-n", "m7"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stderr.contains("There are: m1."), "{run:?}");
+}
+
+#[test]
+fn a_wrong_command_line_is_told_what_is_wrong_and_not_what_the_environment_says() {
+    // `run` sets MASTCTL_CONFIG.
+    let run = Mastctl::new().run(&["logs"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(
+        run.stderr.contains("Usage: mastctl logs <SERVICE>"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_seed_is_checked_and_its_hash_is_the_one_that_a_node_shows() {
+    let mastctl = Mastctl::new();
+    let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/seeds/single.toml");
+    let hash = masthead_seed::Hash::of(&std::fs::read(seed).unwrap()).to_string();
+    let run = mastctl.run(&["seed", "check", seed]);
+    assert!(
+        run.stdout.ends_with(&format!("\nsha256:{hash}\n")),
+        "{run:?}"
+    );
+    let run = mastctl.run(&["seed", "check", seed, "-o", "json"]);
+    assert_eq!(run.json()["hash"], hash);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mastctl = Mastctl::new();
+    for stream in ["stdout", "stderr"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mastctl"));
+        command.env("MASTCTL_CONFIG", mastctl.config());
+        let status = if stream == "stdout" {
+            command.arg("version").stdout(writer).status()
+        } else {
+            command.arg("status").stderr(writer).status()
+        };
+        let expected = if stream == "stdout" { 0 } else { 2 };
+        assert_eq!(status.unwrap().code(), Some(expected), "{stream}");
+    }
+}
+
+#[test]
 fn a_forwarded_port_is_verified_by_the_nodes_own_name() {
     let mastctl = Mastctl::new();
     let key = mastctl.keygen();

@@ -1,6 +1,6 @@
 //! The commands.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use masthead_diagnostics::Report;
+use masthead_streams::{note, print};
 
 use crate::archive::{Archive, Mirrors};
 use crate::cache::Cache;
@@ -141,10 +142,10 @@ impl CommandLine {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 if let Some(report) = error.downcast_ref::<Report>() {
-                    eprint!("{report}");
+                    note(&report.to_string());
                     return ExitCode::from(64);
                 }
-                eprintln!("imagebuild: {error:#}");
+                note(&format!("imagebuild: {error:#}\n"));
                 ExitCode::FAILURE
             }
         }
@@ -225,12 +226,11 @@ fn lock(arguments: &LockArguments) -> Result<()> {
     line.done(&format!("{} packages", new.packages.len()));
     let differences = packages::differences(old.as_ref(), &new);
     for difference in &differences {
-        println!("{difference}");
+        say(difference)?;
     }
     let suite_changed = old.as_ref().is_some_and(|old| old.suite != new.suite);
     if differences.is_empty() && !suite_changed {
-        println!("{} is up to date", path.display());
-        return Ok(());
+        return say(&format!("{} is up to date", path.display()));
     }
     if arguments.what.check {
         bail!(
@@ -239,8 +239,11 @@ fn lock(arguments: &LockArguments) -> Result<()> {
         );
     }
     new.store(&path)?;
-    println!("wrote {}", path.display());
-    Ok(())
+    say(&format!("wrote {}", path.display()))
+}
+
+fn say(line: &str) -> Result<()> {
+    print(format!("{line}\n").as_bytes()).context("writing to the standard output")
 }
 
 fn show(file: &Path, output: Output) -> Result<()> {
@@ -254,18 +257,13 @@ fn show(file: &Path, output: Output) -> Result<()> {
             format!("{text}\n")
         }
     };
-    let written = std::io::stdout().write_all(text.as_bytes());
-    match written {
-        // Somebody looked at the first lines only, as `head` does.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("writing to the standard output"),
-    }
+    print(text.as_bytes()).context("writing to the standard output")
 }
 
 fn check(file: &Path) -> Result<()> {
     Manifest::load(file)?;
     if std::io::stdout().is_terminal() {
-        println!("{}: no fault found", file.display());
+        say(&format!("{}: no fault found", file.display()))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use masthead_streams::note;
 
 /// All lines together.
 pub struct Progress {
@@ -48,7 +49,7 @@ impl Progress {
         match &self.bars {
             // A lost notice is better than a lost build.
             Some(bars) => drop(bars.println(text)),
-            None => eprintln!("{text}"),
+            None => note(&format!("{text}\n")),
         }
     }
 }
@@ -64,7 +65,7 @@ impl Line {
     pub fn doing(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
-            None => eprintln!("{:<12} {what}", self.name),
+            None => note(&format!("{:<12} {what}\n", self.name)),
         }
     }
 
@@ -103,7 +104,7 @@ impl Line {
                 bar.set_style(style("  {prefix:<12} {msg}"));
                 bar.finish_with_message(text.to_owned());
             }
-            None => eprintln!("{:<12} {text}", self.name),
+            None => note(&format!("{:<12} {text}\n", self.name)),
         }
     }
 }

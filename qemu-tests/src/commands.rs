@@ -3,8 +3,9 @@
 use std::{
     env,
     ffi::OsString,
+    fmt::Write as _,
     fs,
-    io::{self, IsTerminal, Write, stderr, stdout},
+    io::{IsTerminal, stderr, stdout},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{self, ExitCode},
@@ -27,6 +28,7 @@ use masthead_lab::{
     provider::{Cable, Effective, ProviderKind},
     tools::Tools,
 };
+use masthead_streams::{end_with_reader, note, print};
 use serde::Serialize;
 use serde_json::json;
 
@@ -127,7 +129,13 @@ impl Lab {
             let Outcome::Cluster(cluster) = client.ask(&Request::Status)? else {
                 bail!("the daemon answered something else");
             };
-            self.say("A cluster runs already; `lab down` ends it.\n");
+            if let Some(difference) = difference(&cluster, &plan, provider) {
+                bail!(
+                    "a cluster runs already in {}, and it {difference}: end it first with `lab down`, or keep another one beside it with --directory FOLDER",
+                    self.directory.path().display()
+                );
+            }
+            self.tell("The cluster runs already; `lab down` ends it.\n")?;
             return self.show(&cluster);
         }
         plan.image = plan
@@ -154,7 +162,7 @@ impl Lab {
         let Outcome::Cluster(cluster) = outcome else {
             bail!("the daemon answered something else");
         };
-        self.say("The cluster is ready.\n");
+        self.tell("The cluster is ready.\n")?;
         self.show(&cluster)
     }
 
@@ -217,11 +225,8 @@ impl Lab {
                 self.directory.path().display()
             );
         }
-        match console::copy(&path, follow, &mut stdout().lock()) {
-            // Whoever read it has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result.with_context(|| format!("read {}", path.display())),
-        }
+        end_with_reader(console::copy(&path, follow, &mut stdout().lock()))
+            .with_context(|| format!("read {}", path.display()))
     }
 
     /// Becomes one of the cluster's programs, as the person's own call of it would be.
@@ -255,59 +260,93 @@ impl Lab {
         if self.output == Output::Json {
             return write_json(cluster);
         }
-        self.write(cluster).context("write to standard output")
+        say(&self.text(cluster))
     }
 
-    fn write(&self, cluster: &Description) -> io::Result<()> {
-        let mut out = stdout().lock();
+    fn text(&self, cluster: &Description) -> String {
+        let mut out = String::new();
         for node in &cluster.nodes {
             let state = node.waits_for.as_deref().unwrap_or("ready");
             let port = |port: &Option<String>| port.clone().unwrap_or_default();
-            writeln!(out, "{}  {state}", node.name)?;
-            writeln!(
+            let _ = writeln!(out, "{}  {state}", node.name);
+            let _ = writeln!(
                 out,
                 "    apiserver https://{}  management {}  metrics {}  console {}",
                 port(&node.kubernetes),
                 port(&node.management),
                 port(&node.metrics),
                 relative(&node.console).display()
-            )?;
+            );
         }
-        let folder = relative(self.directory.path());
-        let folder = folder.display();
         if let Some(master) = &cluster.endpoint_leads_to {
-            writeln!(
+            let _ = writeln!(
                 out,
                 "\nkubeconfig: https://{}, now {master}",
                 cluster.endpoint
-            )?;
+            );
         }
-        writeln!(
+        // Whole: they are good in every working folder.
+        let folder = self.directory.path().display();
+        let _ = writeln!(
             out,
             "\nexport KUBECONFIG={folder}/kubeconfig   # kubectl: yours, or {folder}/bin/kubectl\n\
              export MASTCTL_CONFIG={folder}/mastctl.toml\n\
              lab status | console m1 -f | power-cut m1 | …; lab down ends it"
-        )
+        );
+        out
     }
 
     fn result(&self, text: &str, value: &impl Serialize) -> Result<()> {
         match self.output {
-            Output::Text => writeln!(stdout(), "{text}").context("write to standard output"),
+            Output::Text => say(&format!("{text}\n")),
             Output::Json => write_json(value),
         }
     }
 
-    fn say(&self, text: &str) {
-        if self.output == Output::Text {
-            // To people only: a closed standard output changes nothing.
-            let _ = stdout().lock().write_all(text.as_bytes());
+    /// For people only.
+    fn tell(&self, text: &str) -> Result<()> {
+        match self.output {
+            Output::Text => say(text),
+            Output::Json => Ok(()),
         }
     }
 }
 
 fn write_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).context("write JSON")?;
-    writeln!(stdout(), "{text}").context("write to standard output")
+    say(&format!("{text}\n"))
+}
+
+fn say(text: &str) -> Result<()> {
+    print(text.as_bytes()).context("write to standard output")
+}
+
+/// What a running cluster has otherwise than it is asked for now: `has 1 master, not 3`.
+fn difference(cluster: &Description, plan: &ClusterPlan, provider: ProviderKind) -> Option<String> {
+    let counted = |number: u8, what: &str| {
+        let plural = if number == 1 { "" } else { "s" };
+        format!("has {number} {what}{plural}")
+    };
+    // An image that is gone is not the one that runs.
+    let image = plan.image.canonicalize();
+    if cluster.masters != plan.masters {
+        let has = counted(cluster.masters, "master");
+        Some(format!("{has}, not {}", plan.masters))
+    } else if cluster.spares != plan.spares {
+        let has = counted(cluster.spares, "spare");
+        Some(format!("{has}, not {}", plan.spares))
+    } else if cluster.provider != provider {
+        let is = cluster.provider;
+        Some(format!("is of provider {is}, not {provider}"))
+    } else if provider == ProviderKind::Vm && cluster.memory_mib != plan.memory_mib {
+        let (has, asked) = (cluster.memory_mib, plan.memory_mib);
+        Some(format!("has {has} MiB in each machine, not {asked}"))
+    } else if image.is_ok_and(|image| image == cluster.image) {
+        None
+    } else {
+        let (runs, asked) = (cluster.image.display(), plan.image.display());
+        Some(format!("runs the image in {runs}, not in {asked}"))
+    }
 }
 
 /// A path as a person in the working folder would write it.
@@ -345,16 +384,16 @@ impl Display {
         }
         if self.in_place {
             // Carriage return and "erase to the end of the line" (ECMA-48).
-            eprint!("\r\u{1b}[K{text}");
+            note(&format!("\r\u{1b}[K{text}"));
         } else {
-            eprintln!("{text}");
+            note(&format!("{text}\n"));
         }
         self.shown = text;
     }
 
     fn end(&self) {
         if self.in_place && !self.shown.is_empty() {
-            eprintln!();
+            note("\n");
         }
     }
 }

@@ -6,12 +6,13 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
+use masthead_streams::note;
 
 fn main() -> ExitCode {
     match commands::run(command_line::CommandLine::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lab: {error:#}");
+            note(&format!("lab: {error:#}\n"));
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,7 @@ mod support;
 
 use std::{
     fs,
-    io::Read,
+    io::{PipeWriter, Read, pipe},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -146,7 +146,47 @@ fn down_leaves_nothing_behind() {
 
     let again = lab.run(&["up", "--provider", "namespace", "--image", "."]);
     assert!(again.status.success(), "a second up is no failure");
-    assert!(String::from_utf8_lossy(&again.stdout).contains("A cluster runs already"));
+    let text = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(text.contains("The cluster runs already"), "{text}");
+    let configuration = lab.directory().canonicalize().expect("it is there");
+    let line = format!(
+        "export MASTCTL_CONFIG={}/mastctl.toml",
+        configuration.display()
+    );
+    assert!(text.contains(&line), "good in every working folder: {text}");
+
+    let namespace = ["up", "--provider", "namespace", "--image", "."];
+    let others = [
+        (
+            [&namespace[..], &["--masters", "3"]].concat(),
+            "has 1 master, not 3",
+        ),
+        (
+            vec!["up", "--image", "."],
+            "is of provider namespace, not vm",
+        ),
+        (
+            [&namespace[..3], &["--image", "tree"]].concat(),
+            "runs the image in",
+        ),
+    ];
+    for (arguments, difference) in others {
+        let other = lab.run(&arguments);
+        assert!(!other.status.success(), "{arguments:?}: {other:?}");
+        let text = String::from_utf8_lossy(&other.stderr);
+        assert!(
+            text.contains(difference) && text.contains("lab down"),
+            "{text}"
+        );
+    }
+    // What is written into a pipe that nobody reads any more is no failure.
+    for stream in [Command::stdout::<PipeWriter>, Command::stderr] {
+        let (reader, writer) = pipe().expect("a pipe");
+        drop(reader);
+        let mut status = lab.command(&["status", "--output", "json"]);
+        stream(&mut status, writer);
+        assert_eq!(status.status().expect("it ends").code(), Some(0));
+    }
 
     let down = lab.run(&["down"]);
     assert!(down.status.success(), "{down:?}");

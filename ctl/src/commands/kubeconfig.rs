@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use masthead_api::kubeconfig::{KubeconfigAnswer, KubeconfigRequest, MAX_TTL};
 use masthead_api::{FORMAT, routes};
+use masthead_streams::note;
 use rcgen::KeyPair;
 use serde_json::json;
 
@@ -42,20 +43,26 @@ pub(super) async fn run(session: &Session, arguments: Kubeconfig) -> Result<(), 
         let client = session.client(context, &target.node)?;
         match client.ask(what, routes::KUBECONFIG, Some(&request)).await {
             Ok(found) => {
-                answer = Some(found);
+                answer = Some((found, target.node));
                 break;
             }
             Err(failure) => last = Some(failure),
         }
     }
-    let answer: KubeconfigAnswer = match (answer, last) {
-        (Some(answer), _) => {
-            serde_json::from_value(answer).map_err(|error| unreadable(what, &error))?
+    let (answer, node) = match (answer, last) {
+        (Some((answer, node)), _) => {
+            let answer: KubeconfigAnswer =
+                serde_json::from_value(answer).map_err(|error| unreadable(what, &error))?;
+            (answer, node)
         }
         (None, Some(failure)) => return Err(failure),
         (None, None) => unreachable!("there is at least one target"),
     };
-    let server = arguments.server.as_ref().unwrap_or(&answer.server);
+    let server = arguments
+        .server
+        .as_ref()
+        .or(node.kubernetes_server.as_ref());
+    let server = server.unwrap_or(&answer.server);
     let text = render(
         &answer,
         server,
@@ -67,7 +74,11 @@ pub(super) async fn run(session: &Session, arguments: Kubeconfig) -> Result<(), 
     };
     write_private("the kubeconfig", file, text.as_bytes(), true)?;
     if session.output() == Output::Table {
-        eprintln!("{} is good until {}.", file.display(), answer.expires_at);
+        note(&format!(
+            "{} is good until {}.\n",
+            file.display(),
+            answer.expires_at
+        ));
         return Ok(());
     }
     say(

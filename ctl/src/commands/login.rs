@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use masthead_api::login::{Challenge, ChallengeRequest, LoginAnswer, LoginRequest};
 use masthead_api::{FORMAT, Fingerprint, hex, routes};
 use masthead_pki::{LoginProof, OperatorPrivateKey, Secret, server_key_hash};
+use masthead_streams::note;
 use serde_json::json;
 
 use super::keys::KEY_FILE;
@@ -22,15 +23,16 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
     let mut config = session.load()?;
     let known = known(session, &config, &arguments);
     let node = match &known {
-        Some((_, node, _)) if arguments.name.is_none() => node.clone(),
-        Some((_, node, _)) => Node {
-            name: arguments.name.clone(),
-            ..node.clone()
-        },
-        None => Node {
-            endpoint: arguments.node.clone(),
-            name: arguments.name.clone(),
-        },
+        Some((_, node, _)) => node.clone(),
+        None => as_node(&arguments.node),
+    };
+    let node = Node {
+        endpoint: node.endpoint,
+        name: arguments.name.clone().or(node.name),
+        kubernetes_server: arguments
+            .kubernetes_server
+            .clone()
+            .or(node.kubernetes_server),
     };
     let (key_path, key) = operator_key(session, &arguments, known.as_ref().map(|(_, _, c)| *c))?;
 
@@ -54,7 +56,7 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
     config.save(session.path())?;
 
     let text = format!(
-        "Logged in at {} of {} until {}.\nContext \"{name}\" in {} is the current one.\n",
+        "{} of cluster {} has given you a certificate, good until {}.\nIt is kept in {}, as context \"{name}\", which is the current one now.\n",
         answer.node,
         answer.cluster,
         answer.expires_at,
@@ -91,6 +93,7 @@ fn as_node(endpoint: &str) -> Node {
     Node {
         endpoint: endpoint.to_owned(),
         name: None,
+        kubernetes_server: None,
     }
 }
 
@@ -152,10 +155,10 @@ async fn ask_a_person(session: &Session, node: &Node) -> Result<Fingerprint, Fai
         )
         .with_code("fingerprint-needed"));
     }
-    eprint!(
+    note(&format!(
         "The operators' authority of {} has the fingerprint\n  {presented}\nDoes the node's console show the same? (yes/no) ",
         node.endpoint
-    );
+    ));
     let mut answer = String::new();
     io::stdin()
         .lock()

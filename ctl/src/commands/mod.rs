@@ -9,13 +9,12 @@ mod seed;
 mod session;
 mod status;
 
-use std::io::{self, Write as _};
-
 use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::cli::{Cli, Command, Output, SeedCommand};
 use masthead_api::routes;
+use masthead_streams::print;
 use session::Session;
 
 /// Runs a command.
@@ -51,15 +50,13 @@ fn say(output: Output, text: &str, document: impl FnOnce() -> Value) -> Result<(
     }
 }
 
-/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
+/// Writes to standard output.
 fn write(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+    print(bytes).map_err(|error| {
+        Failure::new(
             "write to standard output",
             &error,
             "Check where it goes to.",
-        )),
-        _ => Ok(()),
-    }
+        )
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use masthead_seed::Seed;
+use masthead_seed::{Hash, Seed};
 use serde_json::json;
 
 use super::say;
@@ -15,6 +15,8 @@ pub(super) fn check(session: &Session, file: &Path) -> Result<(), Failure> {
     let what = format!("read the seed {}", file.display());
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::new(&what, &error, "Check the path and its mode."))?;
+    // Of the bytes, as console and status show it.
+    let hash = Hash::of(&bytes);
     let (seed, report) = Seed::check(&file.display().to_string(), &bytes);
     let summary = seed.as_ref().map(|seed| {
         let masters: Vec<_> = seed
@@ -23,10 +25,11 @@ pub(super) fn check(session: &Session, file: &Path) -> Result<(), Failure> {
             .map(|master| master.name.as_str())
             .collect();
         format!(
-            "{}: cluster {}, masters {}\n",
+            "{}: cluster {}, masters {}\nsha256:{}\n",
             file.display(),
             seed.cluster,
-            masters.join(", ")
+            masters.join(", "),
+            hash
         )
     });
     let mut text = report.to_string();
@@ -37,7 +40,7 @@ pub(super) fn check(session: &Session, file: &Path) -> Result<(), Failure> {
     say(
         session.output(),
         &text,
-        || json!({ "valid": seed.is_some(), "diagnostics": report }),
+        || json!({ "valid": seed.is_some(), "hash": hash.to_string(), "diagnostics": report }),
     )?;
     if seed.is_some() {
         return Ok(());

@@ -8,6 +8,9 @@ use crate::cli::{Global, Output};
 use crate::client::{Client, Credentials, Trust};
 use crate::config::{Config, Context, Node, Part, default_path};
 
+/// Names the configuration when no argument does.
+const CONFIG_VARIABLE: &str = "MASTCTL_CONFIG";
+
 /// The global arguments, resolved.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -24,7 +27,13 @@ pub(super) struct Target {
 
 impl Session {
     pub(super) fn new(global: Global) -> Result<Self, Failure> {
-        let path = global.config.clone().map_or_else(default_path, Ok)?;
+        // Not left to clap, which would show the option in the usage line of every wrong command line.
+        let from_environment = || std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty());
+        let named = global
+            .config
+            .clone()
+            .or_else(|| from_environment().map(PathBuf::from));
+        let path = named.map_or_else(default_path, Ok)?;
         Ok(Self { global, path })
     }
 
@@ -61,22 +70,23 @@ impl Session {
     }
 
     /// The nodes that were asked for: all of the context, or those named. A name that the context does not
-    /// know is taken for an address.
+    /// know is taken for an address if it looks like one.
     pub(super) fn targets(&self, context: &Context) -> Result<Vec<Target>, Failure> {
         let target = |name: &String| {
-            let node = context.nodes.get(name).cloned().unwrap_or_else(|| Node {
-                endpoint: name.clone(),
-                name: None,
-            });
-            Target {
+            let known = context.nodes.get(name).cloned();
+            Ok(Target {
+                node: known.map_or_else(|| as_address(name, context), Ok)?,
                 name: name.clone(),
-                node,
-            }
+            })
         };
         let targets: Vec<_> = if self.global.nodes.is_empty() {
-            context.nodes.keys().map(target).collect()
+            context.nodes.keys().map(target).collect::<Result<_, _>>()?
         } else {
-            self.global.nodes.iter().map(target).collect()
+            self.global
+                .nodes
+                .iter()
+                .map(target)
+                .collect::<Result<_, _>>()?
         };
         if targets.is_empty() {
             return Err(Failure::refused(
@@ -119,4 +129,27 @@ impl Session {
         let trust = Trust::authority(&needed(Part::Authority, "authority")?)?;
         Client::new(node.clone(), trust, Some(&credentials), self.timeout())
     }
+}
+
+/// A node by its address. A single word is none: who mistypes a node's name is told the names that there are.
+fn as_address(name: &str, context: &Context) -> Result<Node, Failure> {
+    if name.contains(['.', ':']) || name == "localhost" {
+        return Ok(Node {
+            endpoint: name.to_owned(),
+            name: None,
+            kubernetes_server: None,
+        });
+    }
+    let names: Vec<_> = context.nodes.keys().map(String::as_str).collect();
+    Err(Failure::refused(
+        format!("find the node {name}"),
+        "the context has none of that name, and it is no address",
+        match names.as_slice() {
+            [] => "The context has no nodes: run `mastctl login NODE`.".to_owned(),
+            names => format!(
+                "There are: {}. For another one give its address, with the port if it is a single word: {name}:9440.",
+                names.join(", ")
+            ),
+        },
+    ))
 }

@@ -198,6 +198,7 @@ impl TestNode {
         Endpoint {
             endpoint: self.address.to_string(),
             name: None,
+            kubernetes_server: None,
         }
     }
 

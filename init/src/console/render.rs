@@ -73,6 +73,9 @@ fn head(status: &Status, width: usize, lines: &mut Vec<String>) {
             field("seed", format!("{source}, sha256:{hash}"));
         }
         (Some(source), None) => field("seed", source.clone()),
+        (None, _) if status.seed.attempts.is_empty() => {
+            field("seed", "none yet, looking for it".to_owned());
+        }
         (None, _) => {
             field("seed", "none; looked at:".to_owned());
             for attempt in &status.seed.attempts {

@@ -15,6 +15,7 @@ use masthead_lifecycle::Answer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -197,8 +198,17 @@ where
     Ok(sender)
 }
 
-/// What people need of an answer: the checks that failed, or else its first line.
+/// How the apiserver says no; of its fields the one for people (`metav1.Status`).
+#[derive(Deserialize)]
+struct KubernetesStatus {
+    message: String,
+}
+
+/// What people need of an answer: the checks that failed, or the message of a Kubernetes `Status`, or else its first
+/// line.
 fn essence(said: &str) -> String {
+    let status: Option<KubernetesStatus> = serde_json::from_str(said).ok();
+    let said = status.as_ref().map_or(said, |status| &status.message);
     let failed: Vec<&str> = said
         .lines()
         .map(str::trim)

@@ -64,7 +64,12 @@ impl Access {
 
     /// Logs in to a node, once, with the fingerprint that its console shows; otherwise says what
     /// that waits for.
-    pub(crate) fn log_in(&self, node: &dyn Node, through: SocketAddr) -> Result<(), String> {
+    pub(crate) fn log_in(
+        &self,
+        node: &dyn Node,
+        through: SocketAddr,
+        endpoint: SocketAddr,
+    ) -> Result<(), String> {
         let plan = node.plan();
         let mut logged_in = self
             .logged_in
@@ -84,6 +89,7 @@ impl Access {
             .args(["--timeout", "5s", "login", &through.to_string()])
             .args(["--fingerprint", fingerprint])
             .args(["--name", &plan.address().to_string()])
+            .args(["--kubernetes-server", &format!("https://{endpoint}")])
             .arg("--key")
             .arg(self.directory.operator_key());
         run(&mut login).map_err(|error| format!("login: {}", first_line(&error)))?;
@@ -91,18 +97,13 @@ impl Access {
         Ok(())
     }
 
-    /// Has a node issue the cluster's kubeconfig, whose server is a loopback port: every apiserver's
+    /// Has a node issue the cluster's kubeconfig, whose server is the loopback port of the login: every apiserver's
     /// certificate has the loopback address in it.
-    pub(crate) fn fetch_kubeconfig(
-        &self,
-        node: &dyn Node,
-        endpoint: SocketAddr,
-    ) -> Result<(), String> {
+    pub(crate) fn fetch_kubeconfig(&self, node: &dyn Node) -> Result<(), String> {
         let plan = node.plan();
         let mut fetch = self.mastctl();
         fetch
             .args(["--timeout", "5s", "--nodes", &plan.name, "kubeconfig"])
-            .args(["--server", &format!("https://{endpoint}")])
             .arg("--file")
             .arg(self.directory.kubeconfig());
         run(&mut fetch)
@@ -180,10 +181,23 @@ fn word(output: &str, prefix: &str) -> Result<String> {
 
 fn first_line(error: &Error) -> String {
     let text = match error {
-        Error::Program { output, .. } if !output.is_empty() => output.clone(),
+        Error::Program { output, .. } if !output.is_empty() => {
+            refusal(output).unwrap_or_else(|| output.clone())
+        }
         other => crate::error::chain(other),
     };
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// What people need of mastctl's failure in JSON: what failed and why, and what to do.
+fn refusal(output: &str) -> Option<String> {
+    let failure: Value = serde_json::from_str(output).ok()?;
+    let field = |name: &str| failure.get("error")?.get(name)?.as_str();
+    let message = field("message")?;
+    Some(match field("remedy") {
+        Some(remedy) if !remedy.is_empty() => format!("{message} ({remedy})"),
+        _ => message.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -205,6 +219,21 @@ mod tests {
         collect_waiting(&status, &mut causes);
         let causes: Vec<String> = causes.into_iter().collect();
         assert_eq!(causes, ["etcd is not ready", "no disk"]);
+    }
+
+    #[test]
+    fn shows_a_failure_in_words_and_not_in_json() {
+        let failed = |output: &str| Error::Program {
+            program: "mastctl".to_owned(),
+            status: "exit status: 1".to_owned(),
+            output: output.to_owned(),
+        };
+        let answer = r#"{"error":{"code":"not-ready","message":"cannot read the status of m1: not yet","remedy":"Wait."}}"#;
+        assert_eq!(
+            first_line(&failed(answer)),
+            "cannot read the status of m1: not yet (Wait.)"
+        );
+        assert_eq!(first_line(&failed("error: one\n  why: two")), "error: one");
     }
 
     #[test]

@@ -62,6 +62,14 @@ pub struct Description {
     pub provider: ProviderKind,
     /// The cluster's folder.
     pub directory: PathBuf,
+    /// How many masters its seed lists.
+    pub masters: u8,
+    /// How many machines more there are.
+    pub spares: u8,
+    /// The folder of the image that they run.
+    pub image: PathBuf,
+    /// Memory of each machine, in MiB; namespaces share the host's.
+    pub memory_mib: u32,
     /// The factor on all deadlines.
     pub timing_scale: f64,
     /// The loopback address and port that lead to a master whose apiserver is ready.

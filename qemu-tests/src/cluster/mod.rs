@@ -259,9 +259,10 @@ impl Cluster {
         let Some(ports) = self.forwards.get(&node.plan().name) else {
             return Err("no port leads to it".to_owned());
         };
-        self.access.log_in(node, ports.management.local)?;
+        self.access
+            .log_in(node, ports.management.local, self.endpoint.local())?;
         if !self.directory.kubeconfig().exists() {
-            self.access.fetch_kubeconfig(node, self.endpoint.local())?;
+            self.access.fetch_kubeconfig(node)?;
         }
         let server = format!("--server=https://{}", ports.kubernetes.local);
         let ask = |request: &[&str]| {
@@ -284,6 +285,10 @@ impl Cluster {
         Description {
             provider: self.provider.kind(),
             directory: self.directory.path().to_owned(),
+            masters: self.plan.masters,
+            spares: self.plan.spares,
+            image: self.plan.image.clone(),
+            memory_mib: self.plan.memory_mib,
             timing_scale: self.provider.timing_scale(),
             endpoint: self.endpoint.local().to_string(),
             endpoint_leads_to: self

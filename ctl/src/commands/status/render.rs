@@ -156,8 +156,29 @@ fn story(name: &str, status: &Status, now: Timestamp, text: &mut String) {
         let _ = write!(text, "\n{name}: the seed's parser warns\n");
         indent(warning, text);
     }
+    if status.services.is_empty() {
+        let _ = write!(text, "\n{name}: no services yet\n");
+        indent(&why_none(status), text);
+    }
     for service in &status.services {
         about_service(name, service, now, text);
+    }
+}
+
+/// Why a node runs no services.
+fn why_none(status: &Status) -> String {
+    let codes: Vec<&str> = status
+        .waiting
+        .iter()
+        .map(|reason| reason.code.as_str())
+        .collect();
+    if codes.is_empty() {
+        "It has not come so far: ask again.".to_owned()
+    } else {
+        format!(
+            "It waits for something first, see above: {}.",
+            codes.join(", ")
+        )
     }
 }
 
@@ -249,6 +270,27 @@ m1    etcd     ready  1h1m  0
 
 NODE  DISK  DEVICE     STATE  USED  SIZE
 m1    ETCD  /dev/vda5  ready  3MiB  20GiB
+"
+        );
+    }
+
+    #[test]
+    fn a_node_without_services_says_why() {
+        let mut status = status();
+        status.services.clear();
+        status.disks.clear();
+        let reason = json!({ "code": "disk-missing", "cause": "No disk.", "since": at(60) });
+        let reason: Reason = serde_json::from_value(reason).unwrap();
+        status.waiting = vec![reason];
+        let text = render([("m1", Ok(&status))].into_iter(), at(120));
+        assert_eq!(
+            text.split_once("\n\n").unwrap().1,
+            "\
+m1 waits: disk-missing for 1m
+  No disk.
+
+m1: no services yet
+  It waits for something first, see above: disk-missing.
 "
         );
     }

@@ -18,6 +18,18 @@ fn a_machine_without_a_good_seed() {
 }
 
 #[test]
+fn the_first_screen_promises_no_list_of_places_that_is_empty() {
+    let mut status = examples::seedless();
+    status.seed.attempts.clear();
+    let text = render(&status, 80);
+    assert!(
+        text.contains("\nseed    none yet, looking for it\n"),
+        "{text}"
+    );
+    assert!(!text.contains("looked at"), "{text}");
+}
+
+#[test]
 fn a_failing_master_says_what_fails_and_what_to_do() {
     assert_eq!(
         render(&examples::failing(), 80),

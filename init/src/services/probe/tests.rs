@@ -107,5 +107,12 @@ async fn names_the_file_that_it_cannot_read() {
 fn the_essence_is_short() {
     assert_eq!(essence("\n  starting \u{7}up\nmore"), "starting up");
     assert_eq!(essence(""), "");
+    let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",
+        "message":"forbidden: User \"x\" cannot get path \"/readyz\"","reason":"Forbidden","code":403}"#;
+    assert_eq!(
+        essence(status),
+        "forbidden: User \"x\" cannot get path \"/readyz\""
+    );
+    assert_eq!(essence("{\"health\":\"false\"}"), "{\"health\":\"false\"}");
     assert_eq!(essence(&"x".repeat(1000)).len(), TOLD_LIMIT);
 }
