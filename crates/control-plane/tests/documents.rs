@@ -9,7 +9,7 @@ use masthead_control_plane::{
 };
 use masthead_pki::Purpose;
 use serde_json::{Value, json};
-use support::{planned, seed};
+use support::{planned, planned_of, seed, seed_of};
 
 fn document(plan: &ControlPlane, owner: Component, name: &str) -> Value {
     let file = plan
@@ -141,6 +141,52 @@ fn the_apiserver_answers_to_all_its_names() {
     assert!(!names.addresses.contains(&"10.20.0.12".parse().unwrap()));
     let peer = subject_names(Purpose::EtcdPeer, &seed, &seed.masters[0]);
     assert_eq!(peer.addresses, ["10.20.0.11".parse().unwrap()].into());
+}
+
+/// Each says what it is called, and what all are called together; none says another's name.
+#[test]
+fn every_apiserver_answers_to_the_endpoint_and_to_itself() {
+    let seed = seed_of(5);
+    for (master, others) in seed.masters.iter().map(|master| {
+        let others = seed
+            .masters
+            .iter()
+            .filter(move |other| other.name != master.name);
+        (master, others)
+    }) {
+        let names = subject_names(Purpose::ApiserverServing, &seed, master);
+        assert!(names.dns.contains(&master.name) && names.addresses.contains(&master.address));
+        for shared in ["10.20.0.10", "10.96.0.1", "127.0.0.1"] {
+            assert!(
+                names.addresses.contains(&shared.parse().unwrap()),
+                "{shared}"
+            );
+        }
+        for other in others {
+            assert!(!names.addresses.contains(&other.address), "{}", other.name);
+        }
+        let peer = subject_names(Purpose::EtcdPeer, &seed, master);
+        assert_eq!(peer.addresses, [master.address].into());
+    }
+}
+
+/// With several masters, the work moves when the apiserver beside it fails: neither asks another one.
+#[test]
+fn scheduler_and_controller_manager_elect_a_leader_through_their_own_apiserver() {
+    let seed = seed_of(3);
+    for index in 0..3 {
+        let plan = planned_of(&seed, index, |_| {});
+        for component in [Component::KubeScheduler, Component::KubeControllerManager] {
+            let kubeconfig = document(&plan, component, "kubeconfig.json");
+            let server = &kubeconfig["clusters"][0]["cluster"]["server"];
+            assert_eq!(server, "https://127.0.0.1:6443");
+        }
+        let configuration = document(&plan, Component::KubeScheduler, "configuration.json");
+        assert_eq!(
+            configuration["leaderElection"],
+            json!({ "leaderElect": true, "leaseDuration": "15s", "renewDeadline": "10s", "retryPeriod": "2s" })
+        );
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::process::Command;
 use masthead_control_plane::{AuditStore, Component, ControlPlane, EtcdStart};
 use masthead_machine::Scale;
 use masthead_seed::own_flag;
-use support::{planned, seed};
+use support::{planned, planned_of, seed, seed_of};
 
 /// Flags that we set and a seed may set otherwise.
 const REPLACEABLE: [(Component, &[&str]); 4] = [
@@ -146,6 +146,57 @@ fn etcd_founds_once_and_finds_ever_after() {
     let members = value(&plan, Component::Etcd, "initial-cluster").unwrap();
     assert_eq!(members.split(',').count(), 3);
     assert!(members.ends_with("=https://10.20.0.13:2380"), "{members}");
+}
+
+/// What all masters must have in common, and what each must have for itself alone.
+#[test]
+fn members_agree_on_the_cluster_and_differ_in_themselves() {
+    for masters in [1, 3, 5] {
+        let seed = seed_of(masters);
+        let expected: Vec<String> = (1..=masters)
+            .map(|number| format!("{number:032x}=https://10.20.0.1{number}:2380"))
+            .collect();
+        for index in 0..usize::from(masters) {
+            let plan = planned_of(&seed, index, |_| {});
+            let etcd = |flag| value(&plan, Component::Etcd, flag).unwrap();
+            let number = index + 1;
+            let (address, id) = (format!("10.20.0.1{number}"), format!("{number:032x}"));
+
+            assert_eq!(etcd("initial-cluster"), expected.join(","));
+            assert_eq!(
+                etcd("initial-cluster-token"),
+                "c0ffee00c0ffee00c0ffee00c0ffee00"
+            );
+            assert_eq!(
+                (etcd("heartbeat-interval"), etcd("election-timeout")),
+                ("100".into(), "1000".into())
+            );
+            assert_eq!(etcd("name"), id);
+            // A member whose own entry says something else does not start.
+            let own = format!("{id}={}", etcd("initial-advertise-peer-urls"));
+            assert!(expected.contains(&own), "{own}");
+            assert_eq!(etcd("listen-peer-urls"), format!("https://{address}:2380"));
+            assert_eq!(
+                etcd("advertise-client-urls"),
+                format!("https://{address}:2379")
+            );
+            for proof in [
+                "client-cert-auth",
+                "peer-client-cert-auth",
+                "pre-vote",
+                "strict-reconfig-check",
+            ] {
+                assert_eq!(etcd(proof), "true", "{proof}");
+            }
+
+            let apiserver = |flag| value(&plan, Component::KubeApiserver, flag).unwrap();
+            assert_eq!(apiserver("etcd-servers"), "https://127.0.0.1:2379");
+            assert_eq!(apiserver("advertise-address"), address);
+            assert_eq!(apiserver("endpoint-reconciler-type"), "lease");
+            let manager = |flag| value(&plan, Component::KubeControllerManager, flag).unwrap();
+            assert_eq!(manager("leader-elect"), "true");
+        }
+    }
 }
 
 #[test]

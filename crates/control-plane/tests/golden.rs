@@ -63,7 +63,7 @@ fn render(plan: &ControlPlane) -> String {
 
 #[test]
 fn plans_are_what_they_were() {
-    for name in ["single", "full", "ipv6"] {
+    for name in ["single", "three-masters", "full", "ipv6"] {
         let plan = render(&planned(&seed(name), |_| {}));
         let golden = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
         let golden = Path::new(&golden);

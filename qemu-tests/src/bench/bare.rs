@@ -13,7 +13,7 @@ use std::{
         fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown, symlink},
         process::CommandExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -28,31 +28,32 @@ use crate::{
 };
 
 /// Where the configuration files lie in a bare node's root.
-const CONFIGURATION: &str = "/bare/config";
+pub(super) const CONFIGURATION: &str = "/bare/config";
 /// Where the command lines refer to them.
-const USUAL_CONFIGURATION: &str = "/run/masthead/config";
+pub(super) const USUAL_CONFIGURATION: &str = "/run/masthead/config";
 /// What is to be started, in JSON.
 const PROGRAMS: &str = "/bare/programs.json";
 
 /// What a bare node does.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Bare {
-    address: Ipv4Addr,
-    programs: Vec<Program>,
+pub(super) struct Bare {
+    pub(super) address: Ipv4Addr,
+    pub(super) programs: Vec<Program>,
 }
 
 /// A program with its arguments and its user, as Masthead runs it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Program {
-    name: String,
+pub(super) struct Program {
+    pub(super) name: String,
     /// Its own folder on a disk, which it must own.
-    folder: String,
-    arguments: Vec<String>,
-    user: u32,
+    pub(super) folder: String,
+    pub(super) arguments: Vec<String>,
+    pub(super) user: u32,
 }
 
 /// What a started node runs before it is ready, with the folder that Masthead makes for each.
-const SERVICES: [(&str, &str); 2] = [("etcd", "/etcd/data"), ("kube-apiserver", "/data/audit")];
+pub(super) const SERVICES: [(&str, &str); 2] =
+    [("etcd", "/etcd/data"), ("kube-apiserver", "/data/audit")];
 
 /// Makes a folder of root changes that turns a node into a bare one, from a Masthead node that runs.
 pub fn capture(node: &dyn Node, changes: &Path) -> Result<()> {
@@ -96,20 +97,31 @@ pub fn capture(node: &dyn Node, changes: &Path) -> Result<()> {
         programs,
     };
 
-    let below = |path: &str| changes.join(path.trim_start_matches('/'));
     let configuration = Path::new("/proc")
         .join(init.to_string())
         .join("root")
         .join(USUAL_CONFIGURATION.trim_start_matches('/'));
-    copy(&configuration, &below(CONFIGURATION))
+    copy(&configuration, &below(changes, CONFIGURATION))
         .attempt(|| format!("copy {}", configuration.display()))?;
-    let text = serde_json::to_string(&bare).map_err(io::Error::other);
-    text.and_then(|text| fs::write(below(PROGRAMS), text))
-        .attempt(|| format!("write {PROGRAMS}"))?;
-    std::env::current_exe()
-        .and_then(|program| fs::copy(program, changes.join("init")))
-        .attempt(|| "copy this program to be /init")?;
-    Ok(())
+    bare.write(changes)
+}
+
+impl Bare {
+    /// Writes what the node does, and this program to do it, beside the configuration files.
+    pub(super) fn write(&self, changes: &Path) -> Result<()> {
+        let text = serde_json::to_string(self).map_err(io::Error::other);
+        text.and_then(|text| fs::write(below(changes, PROGRAMS), text))
+            .attempt(|| format!("write {PROGRAMS}"))?;
+        std::env::current_exe()
+            .and_then(|program| fs::copy(program, changes.join("init")))
+            .attempt(|| "copy this program to be /init")?;
+        Ok(())
+    }
+}
+
+/// Where a path of the node's root is in a folder of changes to it.
+pub(super) fn below(changes: &Path, path: &str) -> PathBuf {
+    changes.join(path.trim_start_matches('/'))
 }
 
 /// Copies a folder with owners and modes.

@@ -8,12 +8,14 @@
 //! | [`report`] | the page made from the records |
 //! | [`cases`] | the cases |
 //! | [`bare`] | `/init` of a node that runs the same programs without Masthead |
+//! | `prepared` | a bare cluster of several masters |
 //! | `nodes` | nodes to measure |
 
 pub mod bare;
 pub mod cases;
 pub mod figure;
 mod nodes;
+mod prepared;
 pub mod record;
 pub mod report;
 

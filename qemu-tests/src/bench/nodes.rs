@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -131,6 +132,55 @@ impl Bare {
     /// Powers the node on, and returns the time from `/init` to ready.
     pub(super) fn time_boot(&self) -> Result<Duration> {
         time_boot(self.node(), &self.apiserver, Patience::new(1.0))
+    }
+}
+
+/// Bare nodes on one wire. Dropping it ends them.
+pub(super) struct BareCluster {
+    nodes: Vec<(Arc<dyn Node>, Forward)>,
+    // Last: the nodes are on its wire.
+    _provider: NamespaceProvider,
+}
+
+impl BareCluster {
+    /// Prepares the nodes of a plan, each with root changes of its own; they are off.
+    pub(super) fn new(bench: &Bench, plan: &ClusterPlan, changes: &[PathBuf]) -> Result<Self> {
+        let provider = NamespaceProvider::new(tools(bench)?.lab)?;
+        let nodes = plan.nodes().into_iter().zip(changes);
+        let nodes = nodes.map(|(mut plan, changes)| {
+            plan.root_changes = Some(changes.clone());
+            Ok((
+                provider.add_node(&plan, "")?,
+                provider.forward(plan.kubernetes())?,
+            ))
+        });
+        Ok(Self {
+            nodes: nodes.collect::<Result<_>>()?,
+            _provider: provider,
+        })
+    }
+
+    /// Powers all nodes on at once, and returns the time until the apiserver of the last is ready.
+    pub(super) fn time_formation(&self) -> Result<Duration> {
+        let started = Instant::now();
+        let ready = thread::scope(|scope| {
+            let waiting: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|(node, apiserver)| {
+                    scope.spawn(|| {
+                        node.power_on()?;
+                        readyz::wait(apiserver.local, Patience::new(1.0).of(NOMINAL))
+                    })
+                })
+                .collect();
+            let outcomes = waiting.into_iter().map(|thread| {
+                let gone = |_| Err(Error::Refused("a waiting thread panicked".to_owned()));
+                thread.join().unwrap_or_else(gone)
+            });
+            outcomes.collect::<Result<Vec<Instant>>>()
+        })?;
+        Ok(ready.into_iter().max().unwrap_or(started) - started)
     }
 }
 

@@ -50,8 +50,8 @@ const USERS: u32 = 65_536;
 /// The host's user that is user 0 of the node with number 1. High enough to be nobody's.
 const FIRST_USER: u32 = 1_000_000;
 
-/// The host's user that is root in a node.
-fn owner(plan: &NodePlan) -> u32 {
+/// The host's user that is root in a node; the node's others follow it.
+pub(crate) fn first_user(plan: &NodePlan) -> u32 {
     FIRST_USER * u32::from(plan.number)
 }
 
@@ -110,7 +110,7 @@ impl Launcher {
         )
         .attempt(|| "detach the mount namespace from the host's")?;
 
-        let owner = owner(plan);
+        let owner = first_user(plan);
         cgroup::delegate(&configuration.cgroup, owner)?;
         let group = File::open(&configuration.cgroup)
             .attempt(|| format!("open {}", configuration.cgroup.display()))?;

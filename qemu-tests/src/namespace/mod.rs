@@ -44,6 +44,7 @@ use crate::{
     provider::{Forward, Node, Provider, ProviderKind},
 };
 use faults::Faults;
+pub(crate) use launcher::first_user;
 use node::{Machinery, NamespaceNode};
 use wire::Wire;
 

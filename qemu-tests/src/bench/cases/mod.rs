@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod formation;
 mod idle;
 mod restart;
 mod size;
@@ -32,9 +33,10 @@ pub struct Case {
 }
 
 /// All cases, short ones first.
-pub const ALL: [Case; 9] = [
+pub const ALL: [Case; 10] = [
     Case::usual("size", size::measure),
     Case::usual("boot", boot::measure),
+    Case::usual("formation", formation::measure),
     Case::usual("idle", idle::measure),
     Case::usual("restart", restart::measure),
     Case::usual("wal", wal::measure),
