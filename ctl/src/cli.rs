@@ -77,6 +77,11 @@ pub(crate) enum Command {
     Login(Login),
     /// What nodes are and do, and what they wait for.
     Status,
+    /// Why a node, or a part of it, waits or is degraded, and what to do.
+    Why {
+        /// The node: a name of the context, or an address.
+        node: String,
+    },
     /// A service's output.
     Logs(Logs),
     /// Get a kubeconfig that expires; its private key never leaves this machine.
@@ -168,12 +173,88 @@ pub(crate) struct Power {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What a page writes for the reader to fill in, and something that may stand there.
+    const PLACEHOLDERS: [(&str, &str); 3] = [
+        (
+            "sha256:…",
+            "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ),
+        ("TIME", "1h"),
+        ("N", "5"),
+    ];
+
+    /// Named in the remedies of founding a cluster of several, which no node reports before the command is there.
+    const NOT_YET: [&str; 1] = ["found"];
+
+    #[test]
+    fn every_documented_command_line_is_one() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let pages = std::fs::read_dir(format!("{root}/docs")).unwrap();
+        let pages = pages
+            .map(|page| page.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|name| name == "md"))
+            .chain([format!("{root}/README.md").into()]);
+        let mut number = 0;
+        for page in pages {
+            let text = std::fs::read_to_string(&page).unwrap();
+            // In the text between back quotes, and at the beginning of a line of an example.
+            let quoted = text.split('`').filter(|span| !span.contains('\n'));
+            for line in quoted.chain(text.lines()) {
+                let line = line.split(" #").next().unwrap_or_default();
+                let words = line.split_whitespace().skip_while(|word| *word == "lab");
+                let mut words = words.map(|word| {
+                    let known = PLACEHOLDERS.iter().find(|(name, _)| *name == word);
+                    known.map_or(word, |(_, value)| value)
+                });
+                let program = words.next().unwrap_or_default();
+                if !matches!(program, "mastctl" | ".lab/bin/mastctl") {
+                    continue;
+                }
+                let words: Vec<_> = words.take_while(|word| *word != "|").collect();
+                // The program itself, or all that follows it.
+                let not_yet = words.first().is_some_and(|name| NOT_YET.contains(name));
+                if words.is_empty() || words.contains(&"…") || not_yet {
+                    continue;
+                }
+                let arguments = ["mastctl"].iter().chain(&words);
+                match Cli::try_parse_from(arguments) {
+                    Ok(_) => {}
+                    // A sentence may name a command without what it needs.
+                    Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {}
+                    Err(error) => panic!("{}: {line}\n{error}", page.display()),
+                }
+                number += 1;
+            }
+        }
+        assert!(number > 20, "only {number} command lines found");
+    }
+
+    #[test]
+    fn the_table_of_commands_has_each_with_its_options() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mastctl.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let row = page
+                .lines()
+                .find(|line| line.starts_with("| `") && line.contains(&format!("`{name}")));
+            let row = row.unwrap_or_else(|| panic!("docs/mastctl.md has no `{name}`"));
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(
+                    option == "help" || row.contains(&format!("--{option}")) || option == "follow",
+                    "docs/mastctl.md: `{name}` has --{option}, too"
+                );
+            }
+        }
     }
 
     #[test]

@@ -339,6 +339,14 @@ fn mastctl_logs_in_and_works() {
     let run = mastctl.run(&["status"]);
     assert!(run.stdout.starts_with("NODE  STATE"), "{run:?}");
 
+    let run = mastctl.run(&["why", "m1"]);
+    assert_eq!(run.stdout, "m1 waits for nothing, and nothing is wrong.\n");
+    assert_eq!(
+        mastctl.run(&["why", "m1", "-o", "json"]).json()["reasons"],
+        json!([])
+    );
+    assert_eq!(mastctl.run(&["why", "m7"]).code, 2);
+
     let run = mastctl.run(&["logs", "etcd", "--lines", "2"]);
     assert_eq!(
         (run.code, run.stdout.as_str()),

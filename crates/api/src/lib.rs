@@ -7,7 +7,7 @@
 //!
 //! - [`routes`]: the paths of version 1, and its limits;
 //! - [`status`]: what a node says about itself;
-//! - [`reason`]: why something waits or is degraded, as code, cause and remedy;
+//! - [`reason`]: why something waits or is degraded, as code, cause and remedy; [`Why`]: with the part concerned;
 //! - [`login`], [`kubeconfig`], [`power`]: the requests and their answers;
 //! - [`error`]: what every refused or failed request answers.
 
@@ -25,12 +25,14 @@ pub mod reason;
 pub mod routes;
 pub mod status;
 pub mod timestamp;
+mod why;
 
 pub use error::{ApiError, ErrorCode};
 pub use fingerprint::Fingerprint;
 pub use reason::{Reason, ReasonCode};
 pub use status::Status;
 pub use timestamp::Timestamp;
+pub use why::Why;
 
 /// The format number of every message in this crate.
 pub const FORMAT: u32 = 1;

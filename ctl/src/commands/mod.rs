@@ -8,6 +8,7 @@ mod power;
 mod seed;
 mod session;
 mod status;
+mod why;
 
 use serde_json::{Value, json};
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Seed(SeedCommand::Check { file }) => seed::check(&session, &file),
         Command::Login(arguments) => login::run(&session, arguments).await,
         Command::Status => status::run(&session).await,
+        Command::Why { node } => why::run(&session, &node).await,
         Command::Logs(arguments) => logs::run(&session, arguments).await,
         Command::Kubeconfig(arguments) => kubeconfig::run(&session, arguments).await,
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,

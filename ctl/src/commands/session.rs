@@ -73,9 +73,8 @@ impl Session {
     /// know is taken for an address if it looks like one.
     pub(super) fn targets(&self, context: &Context) -> Result<Vec<Target>, Failure> {
         let target = |name: &String| {
-            let known = context.nodes.get(name).cloned();
             Ok(Target {
-                node: known.map_or_else(|| as_address(name, context), Ok)?,
+                node: named(name, context)?,
                 name: name.clone(),
             })
         };
@@ -129,6 +128,12 @@ impl Session {
         let trust = Trust::authority(&needed(Part::Authority, "authority")?)?;
         Client::new(node.clone(), trust, Some(&credentials), self.timeout())
     }
+}
+
+/// The node of that name in the context, or at that address.
+pub(super) fn named(name: &str, context: &Context) -> Result<Node, Failure> {
+    let known = context.nodes.get(name).cloned();
+    known.map_or_else(|| as_address(name, context), Ok)
 }
 
 /// A node by its address. A single word is none: who mistypes a node's name is told the names that there are.
