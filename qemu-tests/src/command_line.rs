@@ -56,6 +56,18 @@ pub(crate) enum Command {
         /// The folder that `make image` has filled.
         #[arg(long, default_value = "build/image", value_name = "FOLDER")]
         image: PathBuf,
+        /// Restore the cluster that was saved in this folder, instead of founding one.
+        #[arg(
+            long,
+            value_name = "FOLDER",
+            conflicts_with_all = ["masters", "spares", "off", "provider", "memory"]
+        )]
+        from: Option<PathBuf>,
+    },
+    /// Save a running cluster of machines, all nodes at one moment; it goes on.
+    Save {
+        /// A new folder.
+        folder: PathBuf,
     },
     /// End the cluster, and leave nothing behind.
     Down,

@@ -7,7 +7,7 @@ use std::{
     fs,
     io::{IsTerminal, stderr, stdout},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::{self, ExitCode},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use masthead_lab::{
     console,
     daemon::{
         client::{self, Client},
-        protocol::{Outcome, Request},
+        protocol::{Origin, Outcome, Request},
         server,
     },
     directory::Directory,
@@ -39,7 +39,7 @@ pub(crate) fn run(line: CommandLine) -> Result<ExitCode> {
     let lab = Lab {
         // The daemon and other programs have working folders of their own.
         directory: Directory::new(
-            std::path::absolute(&line.directory).context("find the working folder")?,
+            path::absolute(&line.directory).context("find the working folder")?,
         ),
         output: line.output,
     };
@@ -53,12 +53,15 @@ pub(crate) fn run(line: CommandLine) -> Result<ExitCode> {
             provider,
             memory,
             image,
+            from,
         } => {
             let mut plan = ClusterPlan::new(masters, lab.directory.path(), image);
             plan.spares = spares;
             plan.memory_mib = memory;
-            done(lab.up(plan, provider, off, !no_wait))
+            let origin = from.map_or(Origin::New { provider, off }, Origin::Saved);
+            done(lab.up(plan, origin, !no_wait))
         }
+        Command::Save { folder } => done(lab.save(&folder)),
         Command::Down => done(lab.down()),
         Command::Status => done(lab.status()),
         Command::Exec { node, command } => lab.exec(node, &command),
@@ -118,18 +121,12 @@ struct Lab {
 }
 
 impl Lab {
-    fn up(
-        &self,
-        mut plan: ClusterPlan,
-        provider: ProviderKind,
-        off: Vec<String>,
-        wait: bool,
-    ) -> Result<()> {
+    fn up(&self, mut plan: ClusterPlan, origin: Origin, wait: bool) -> Result<()> {
         if let Some(client) = Client::find(&self.directory)? {
             let Outcome::Cluster(cluster) = client.ask(&Request::Status)? else {
                 bail!("the daemon answered something else");
             };
-            if let Some(difference) = difference(&cluster, &plan, provider) {
+            if let Some(difference) = difference(&cluster, &plan, &origin) {
                 bail!(
                     "a cluster runs already in {}, and it {difference}: end it first with `lab down`, or keep another one beside it with --directory FOLDER",
                     self.directory.path().display()
@@ -143,7 +140,12 @@ impl Lab {
             .canonicalize()
             .with_context(|| format!("there is no {}: run make image", plan.image.display()))?;
         let tools = Tools::of_this_lab(&plan.image)?;
-        client::start(plan, provider, off, tools)?;
+        let origin = match origin {
+            // The daemon's working folder may be another one.
+            Origin::Saved(folder) => Origin::Saved(absolute(&folder)?),
+            new @ Origin::New { .. } => new,
+        };
+        client::start(plan, origin, tools)?;
         if !wait {
             return self.status();
         }
@@ -174,6 +176,18 @@ impl Lab {
         };
         client.ask(&Request::Down)?;
         self.result("The cluster has ended.", &json!({ "ended": true }))
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let folder = absolute(folder)?;
+        self.ask(&Request::Save {
+            folder: folder.clone(),
+        })?;
+        let text = format!(
+            "Saved; `lab up --from {}` restores it.",
+            relative(&folder).display()
+        );
+        self.result(&text, &json!({ "saved": folder }))
     }
 
     fn status(&self) -> Result<()> {
@@ -312,6 +326,10 @@ impl Lab {
     }
 }
 
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path::absolute(path).with_context(|| format!("make sense of the path {}", path.display()))
+}
+
 fn write_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).context("write JSON")?;
     say(&format!("{text}\n"))
@@ -322,7 +340,10 @@ fn say(text: &str) -> Result<()> {
 }
 
 /// What a running cluster has otherwise than it is asked for now: `has 1 master, not 3`.
-fn difference(cluster: &Description, plan: &ClusterPlan, provider: ProviderKind) -> Option<String> {
+fn difference(cluster: &Description, plan: &ClusterPlan, origin: &Origin) -> Option<String> {
+    let Origin::New { provider, .. } = *origin else {
+        return Some("may be another one than was saved".to_owned());
+    };
     let counted = |number: u8, what: &str| {
         let plural = if number == 1 { "" } else { "s" };
         format!("has {number} {what}{plural}")

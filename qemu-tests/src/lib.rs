@@ -11,7 +11,9 @@
 //! | [`plan`] | names, addresses, disks, the seed's text: all that follows from a few numbers |
 //! | [`provider`] | the interface between a cluster and the way its nodes are run |
 //! | [`namespace`] | nodes as PID 1 of new namespaces, at native speed |
+//! | [`qemu`] | nodes as virtual machines; [`block`] their disks, [`switch`] their wire |
 //! | [`cluster`] | nodes on a provider, with an operator's way into them |
+//! | [`saved`] | a cluster in a folder, to be restored |
 //! | [`directory`], [`tools`] | `.lab/`, and the programs that a cluster needs |
 //! | [`console`] | reading what a node shows |
 //! | [`daemon`] | the process behind `lab up`, and how the other commands speak to it |
@@ -32,8 +34,10 @@ pub mod error;
 pub mod namespace;
 pub mod patience;
 pub mod plan;
+mod power;
 pub mod provider;
 pub mod qemu;
 pub mod readyz;
+pub mod saved;
 pub mod switch;
 pub mod tools;

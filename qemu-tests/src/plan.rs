@@ -173,6 +173,11 @@ impl NodePlan {
     pub fn console(&self) -> PathBuf {
         self.directory.join("console.log")
     }
+
+    /// The image of a machine's disk.
+    pub fn disk_image(&self) -> PathBuf {
+        self.directory.join("disk.img")
+    }
 }
 
 /// A MAC address.

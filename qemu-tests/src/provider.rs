@@ -19,6 +19,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{SocketAddr, SocketAddrV4},
+    path::Path,
     str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Error, Result},
     plan::{DiskRole, NodePlan},
-    qemu::MachineOptions,
+    qemu::{MachineOptions, SavedWire},
 };
 
 /// How nodes are run.
@@ -87,6 +88,11 @@ pub trait Provider: Send + Sync {
     ///
     /// Each call replaces what the one before it said.
     fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()>;
+
+    /// What [`crate::saved`] must know of all nodes together to restore them; `node` is one of them.
+    fn save(&self, _node: &NodePlan) -> Result<SavedWire> {
+        Err(not_saved())
+    }
 }
 
 /// A running forwarder from a loopback port of the host into the cluster's network.
@@ -159,6 +165,36 @@ pub trait Node: Send + Sync {
     /// The process id of PID 1 on the host, where it is a process of the host: `lab exec`
     /// enters its namespaces.
     fn init_process(&self) -> Result<i32>;
+
+    /// The node as one that can be saved and restored.
+    fn saving(&self) -> Result<&dyn Saving> {
+        Err(not_saved())
+    }
+}
+
+/// What a cluster is saved and restored with. All nodes are paused before the first is saved, and none
+/// goes on before the last is: no node may see another one stand still.
+pub trait Saving {
+    /// Stops a running node between two instructions. What it has written is on its disk's image then.
+    fn pause(&self) -> Result<()>;
+
+    /// Writes a node into a folder: disk and console, and of a paused one also memory and devices.
+    fn save(&self, folder: &Path) -> Result<()>;
+
+    /// Makes a node that is off, and was never on, the one that was saved in a folder: paused or off.
+    fn restore(&self, folder: &Path) -> Result<()>;
+
+    /// Lets a paused node go on.
+    fn resume(&self) -> Result<()>;
+}
+
+fn not_saved() -> Error {
+    Error::Unsupported {
+        kind: ProviderKind::Namespace,
+        operation: "be saved",
+        reason: "its processes live in the host's kernel, which cannot copy them; a new cluster of this kind is \
+                 ready in seconds",
+    }
 }
 
 /// Whether a node runs.
@@ -187,6 +223,8 @@ pub struct PowerEvent {
 pub enum PowerChange {
     /// Somebody pressed the button.
     PoweredOn,
+    /// It was made the one that was saved, and went on from there.
+    Restored,
     /// The node asked for a restart, and was started again.
     Rebooted,
     /// The node switched itself off.
@@ -272,6 +310,7 @@ impl fmt::Display for PowerChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PoweredOn => formatter.write_str("powered on"),
+            Self::Restored => formatter.write_str("restored"),
             Self::Rebooted => formatter.write_str("rebooted"),
             Self::PoweredOff => formatter.write_str("switched itself off"),
             Self::Cut => formatter.write_str("power cut"),

@@ -304,6 +304,15 @@ fn power_link_disk_and_services_can_be_changed_and_inspected() {
     let refused = lab.run(&["kill", "m1", "etcd"]);
     assert!(!refused.status.success(), "the stand-in runs no etcd");
 
+    let saved = lab.directory().join("saved");
+    let refused = lab.run(&["save", saved.to_str().expect("a name")]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        words.contains("a namespace node cannot be saved"),
+        "{words}"
+    );
+    assert!(!refused.status.success() && !saved.exists());
+
     let inside = lab.run(&[
         "exec",
         "m1",

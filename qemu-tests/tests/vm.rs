@@ -21,6 +21,7 @@ use masthead_lab::{
     plan::DiskRole,
     provider::{DiskCondition, Power, PowerChange, ProviderKind},
     qemu::{BootPath, MachineOptions, SeedPath},
+    saved::SavedCluster,
 };
 use rustix::fs::SeekFrom;
 use sha2::{Digest, Sha256};
@@ -29,14 +30,31 @@ use support::console;
 const SECONDS_10: Duration = Duration::from_secs(10);
 const A_MINUTE: Duration = Duration::from_secs(60);
 
-/// Three boots of one machine: a direct one until the power is cut in the middle of writes; one by
-/// firmware and the unified kernel image, with the seed on a volume, until it is told to switch itself off; and one
-/// whose disk is pulled out.
+/// Two boots of one machine, and between them its state: saved when it had a Deployment, and restored twice, once to
+/// have its disk pulled out, and once to have its power cut in the middle of writes. That second disk is booted by
+/// firmware and the unified kernel image, with the seed on a volume, until it is told to switch itself off.
 #[test]
 fn a_master_on_a_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let saved = folder.path().join("saved");
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
     boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
     a_deployment_gets_pending_pods(&fixture);
+    fixture.expect(SavedCluster::save(&fixture.cluster, &saved));
+    fixture.expect(fixture.kubectl(&["create", "configmap", "after"]));
+    fixture.expect(fixture.m1().cut_power());
+    drop(fixture);
+
+    let fixture = restored(&saved);
+    fixture.expect(
+        fixture
+            .m1()
+            .set_disk(DiskRole::Etcd, DiskCondition::Removed),
+    );
+    the_status_tells_of_a_broken_disk(&fixture);
+    drop(fixture);
+
+    let fixture = restored(&saved);
     let acknowledged = fixture.write_until_cut(50, || fixture.expect(fixture.m1().cut_power()));
 
     boot(&fixture, BootPath::Uefi, SeedPath::Volume);
@@ -55,7 +73,7 @@ fn a_master_on_a_machine() {
     assert_eq!(
         changes,
         [
-            PowerChange::PoweredOn,
+            PowerChange::Restored,
             PowerChange::Cut,
             PowerChange::PoweredOn,
             PowerChange::PoweredOff
@@ -63,14 +81,6 @@ fn a_master_on_a_machine() {
         "the machine switched itself off"
     );
     the_disk_is_laid_out_and_its_file_systems_are_clean(&disk_image(&fixture));
-
-    boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
-    fixture.expect(
-        fixture
-            .m1()
-            .set_disk(DiskRole::Etcd, DiskCondition::Removed),
-    );
-    the_status_tells_of_a_broken_disk(&fixture);
 }
 
 /// A disk that holds anything else is not written to, and the console says what it holds.
@@ -118,6 +128,20 @@ fn boot(fixture: &Fixture, boot: BootPath, seed: SeedPath) {
          ready after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
+}
+
+/// The cluster as it was when it was saved, and not as it was later.
+fn restored(saved: &Path) -> Fixture {
+    let begun = Instant::now();
+    let fixture = Fixture::restored(saved);
+    println!(
+        "restored, ready after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+    fixture.expect(fixture.kubectl(&["get", "deployment", "web"]));
+    let later = fixture.kubectl(&["get", "configmap", "after"]);
+    assert!(later.is_err(), "it was written after the cluster was saved");
+    fixture
 }
 
 fn a_deployment_gets_pending_pods(fixture: &Fixture) {

@@ -69,8 +69,17 @@ impl Cluster {
         let access = Access::new(&directory);
         let seed = plan.seed(&access.new_secret()?, &[access.new_operator()?]);
         write_private(&directory.seed(), &seed)?;
-
         let provider = provider(kind, &plan, tools)?;
+        Self::assemble(plan, directory, provider, &seed)
+    }
+
+    /// A cluster of a folder that has seed and operator's key, with its nodes on that provider, off.
+    pub(crate) fn assemble(
+        plan: ClusterPlan,
+        directory: Directory,
+        provider: Box<dyn Provider>,
+        seed: &str,
+    ) -> Result<Self> {
         let mut nodes = Vec::new();
         let mut forwards = BTreeMap::new();
         let mut targets: Vec<Box<dyn Target>> = Vec::new();
@@ -81,7 +90,7 @@ impl Cluster {
                 management: provider.forward(node_plan.management())?,
                 metrics: provider.forward(node_plan.metrics())?,
             };
-            let node = provider.add_node(&node_plan, &seed)?;
+            let node = provider.add_node(&node_plan, seed)?;
             let target = Master::new(Arc::clone(&node), ports.kubernetes.local, answer)?;
             targets.push(Box::new(target));
             nodes.push(node);
@@ -89,13 +98,17 @@ impl Cluster {
         }
         Ok(Self {
             plan,
+            access: Access::new(&directory),
             directory,
             nodes,
             endpoint: Endpoint::open(targets)?,
             forwards,
-            access,
             provider,
         })
+    }
+
+    pub(crate) fn provider(&self) -> &dyn Provider {
+        self.provider.as_ref()
     }
 
     /// Powers on all masters that are off; spares stay off.

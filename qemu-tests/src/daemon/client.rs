@@ -6,23 +6,17 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::protocol::{Answer, Order, Outcome, Request, receive, send};
+use super::protocol::{Answer, Order, Origin, Outcome, Request, receive, send};
 use crate::{
     cluster::Progress,
     directory::Directory,
     error::{Attempt, Error, Result},
     plan::ClusterPlan,
-    provider::ProviderKind,
     tools::Tools,
 };
 
-/// Starts a daemon with a new cluster, whose masters are powered on when this returns, but for those in `off`.
-pub fn start(
-    plan: ClusterPlan,
-    provider: ProviderKind,
-    off: Vec<String>,
-    tools: Tools,
-) -> Result<()> {
+/// Starts a daemon with a cluster, whose nodes run when this returns.
+pub fn start(plan: ClusterPlan, origin: Origin, tools: Tools) -> Result<()> {
     let mut daemon = Command::new(&tools.lab)
         .arg("daemon")
         .stdin(Stdio::piped())
@@ -35,8 +29,7 @@ pub fn start(
             stdin,
             &Order {
                 plan,
-                provider,
-                off,
+                origin,
                 tools,
             },
         )

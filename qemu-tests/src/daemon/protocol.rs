@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -20,10 +21,23 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) plan: ClusterPlan,
-    pub(super) provider: ProviderKind,
-    /// Masters that stay off at first.
-    pub(super) off: Vec<String>,
+    pub(super) origin: Origin,
     pub(super) tools: Tools,
+}
+
+/// Where a cluster comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// It is founded.
+    New {
+        /// By nodes of this kind.
+        provider: ProviderKind,
+        /// Masters that stay off at first.
+        off: Vec<String>,
+    },
+    /// It was saved in this folder. Of its plan, only the folders count.
+    Saved(PathBuf),
 }
 
 /// What a command can ask of the daemon.
@@ -100,6 +114,11 @@ pub enum Request {
         role: DiskRole,
         /// How it is to be.
         condition: DiskCondition,
+    },
+    /// Save the cluster.
+    Save {
+        /// The folder to make.
+        folder: PathBuf,
     },
     /// The process id of a node's PID 1.
     InitProcess {

@@ -14,12 +14,13 @@ use std::{
 
 use nix::sys::signal::{SigSet, Signal};
 
-use super::protocol::{Answer, Order, Outcome, Request, receive, send};
+use super::protocol::{Answer, Order, Origin, Outcome, Request, receive, send};
 use crate::{
     cluster::{Cluster, all_ready},
     directory::Directory,
     error::{Attempt, Error, Result, chain},
     patience::{Look, wait_until},
+    saved::SavedCluster,
 };
 
 /// Runs a daemon to its end. What it is to run comes on standard input; whether that could be
@@ -83,10 +84,23 @@ fn report(answer: &Answer) -> Result<()> {
 }
 
 fn begin(order: Order, directory: &Directory) -> Result<(Arc<Server>, UnixListener)> {
-    let cluster = Cluster::new(order.plan, order.provider, &order.tools)?;
+    let Order {
+        plan,
+        origin,
+        tools,
+    } = order;
+    let (cluster, off) = match origin {
+        Origin::New { provider, off } => (Cluster::new(plan, provider, &tools)?, Some(off)),
+        Origin::Saved(folder) => {
+            let saved = SavedCluster::open(&folder)?;
+            (saved.restore(&plan.directory, &plan.image, &tools)?, None)
+        }
+    };
     let listener = UnixListener::bind(directory.socket())
         .attempt(|| format!("listen on {}", directory.socket().display()))?;
-    cluster.power_on_without(&order.off)?;
+    if let Some(off) = off {
+        cluster.power_on_without(&off)?;
+    }
     let server = Server {
         directory: directory.clone(),
         cluster: RwLock::new(Some(cluster)),
@@ -250,6 +264,7 @@ fn perform(cluster: &Cluster, request: &Request) -> Result<Outcome> {
             .node(node)?
             .set_disk(*role, *condition)
             .map(|effective| Outcome::Disk { effective }),
+        Request::Save { folder } => SavedCluster::save(cluster, folder).map(|()| Outcome::Nothing),
         Request::InitProcess { node } => {
             let pid = cluster.node(node)?.init_process()?;
             Ok(Outcome::Processes { pids: vec![pid] })

@@ -8,11 +8,11 @@ use std::{
     path::PathBuf,
     process::{Child, Command as Program, Stdio},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         mpsc::{self, Receiver, Sender},
     },
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use nix::{sys::signal::kill, unistd::Pid};
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     error::{Attempt, Error, Result, chain},
     plan::{DiskRole, NodePlan},
+    power::{self, Supply},
     provider::{
         Cable, DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, Signal, Wipe,
     },
@@ -55,22 +56,21 @@ pub(super) struct NamespaceNode {
 struct Shared {
     plan: NodePlan,
     machinery: Arc<Machinery>,
-    state: Mutex<State>,
-    /// Notified when the power goes off.
-    off: Condvar,
+    supply: Supply<Running, Settings>,
 }
 
-struct State {
+type State = power::State<Running, Settings>;
+
+/// What outlives a power cut.
+struct Settings {
     /// The seed file of the next boot.
     seed: String,
-    running: Option<Running>,
     /// The node's power is to stay off, whatever PID 1 asked for at that moment.
     stay_off: bool,
     /// Boots in a row that were short.
     short_boots: u32,
     link: Link,
     disks: BTreeMap<DiskRole, DiskCondition>,
-    history: Vec<PowerEvent>,
 }
 
 /// A powered node.
@@ -84,20 +84,18 @@ struct Running {
 
 impl NamespaceNode {
     pub(super) fn new(plan: NodePlan, seed: String, machinery: Arc<Machinery>) -> Self {
+        let settings = Settings {
+            seed,
+            stay_off: false,
+            short_boots: 0,
+            link: Link::Up,
+            disks: BTreeMap::new(),
+        };
         Self {
             shared: Arc::new(Shared {
+                supply: Supply::new(&plan.name, settings),
                 plan,
                 machinery,
-                state: Mutex::new(State {
-                    seed,
-                    running: None,
-                    stay_off: false,
-                    short_boots: 0,
-                    link: Link::Up,
-                    disks: BTreeMap::new(),
-                    history: Vec::new(),
-                }),
-                off: Condvar::new(),
             }),
         }
     }
@@ -109,10 +107,7 @@ impl Node for NamespaceNode {
     }
 
     fn power_on(&self) -> Result<()> {
-        let mut state = self.shared.state();
-        if state.running.is_some() {
-            return Err(self.shared.wrong_power("on already", "cut its power first"));
-        }
+        let mut state = self.shared.supply.hold_off()?;
         state.stay_off = false;
         state.short_boots = 0;
         self.shared.start(&mut state)?;
@@ -121,36 +116,26 @@ impl Node for NamespaceNode {
     }
 
     fn cut_power(&self) -> Result<()> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.supply.hold();
         state.stay_off = true;
         if let Some(running) = &state.running {
             // A launcher that is ending already does not read it, and needs not.
             let _ = send(&running.socket, &Command::Cut);
         }
-        while state.running.is_some() {
-            state = self
-                .shared
-                .off
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        self.shared.supply.wait_until_off(state);
         Ok(())
     }
 
     fn power(&self) -> Power {
-        if self.shared.state().running.is_some() {
-            Power::On
-        } else {
-            Power::Off
-        }
+        self.shared.supply.power()
     }
 
     fn history(&self) -> Vec<PowerEvent> {
-        self.shared.state().history.clone()
+        self.shared.supply.history()
     }
 
     fn set_link(&self, link: Link) -> Result<()> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.supply.hold();
         state.link = link;
         if state.running.is_some() {
             let machinery = &self.shared.machinery;
@@ -160,7 +145,7 @@ impl Node for NamespaceNode {
     }
 
     fn set_cable(&self, cable: Cable) -> Result<()> {
-        let state = self.shared.state();
+        let state = self.shared.supply.hold();
         let plugged_in = state.running.is_some();
         let faults = &self.shared.machinery.faults;
         faults.set_cable(&self.shared.plan.name, plugged_in, cable)
@@ -211,7 +196,7 @@ impl Node for NamespaceNode {
     }
 
     fn set_disk(&self, role: DiskRole, condition: DiskCondition) -> Result<Effective> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.supply.hold();
         let before = state
             .disks
             .get(&role)
@@ -234,28 +219,27 @@ impl Node for NamespaceNode {
 
     fn wipe(&self, what: Wipe) -> Result<()> {
         // Held to the end: nobody powers it on meanwhile.
-        let state = self.shared.state();
-        self.shared.check_off(&state)?;
+        let held = self.shared.supply.hold_off()?;
         let plan = &self.shared.plan;
         let wiped = |role| what == Wipe::All || what == Wipe::Disk(role);
         let disks = plan.disks.iter().filter(|(role, _)| wiped(*role));
         for &(role, size_mib) in disks {
             disks::create(plan, role, size_mib)?;
         }
+        drop(held);
         Ok(())
     }
 
     fn set_seed(&self, seed: &str) -> Result<()> {
-        let mut state = self.shared.state();
-        self.shared.check_off(&state)?;
+        let mut state = self.shared.supply.hold_off()?;
         seed.clone_into(&mut state.seed);
         Ok(())
     }
 
     fn init_process(&self) -> Result<i32> {
-        match &self.shared.state().running {
+        match &self.shared.supply.hold().running {
             Some(running) => Ok(running.pid),
-            None => Err(self.shared.wrong_power("off", "power it on first")),
+            None => Err(self.shared.supply.must_be_on()),
         }
     }
 }
@@ -272,36 +256,7 @@ fn is_lasting(condition: DiskCondition) -> bool {
     matches!(condition, DiskCondition::ReadOnly | DiskCondition::Removed)
 }
 
-impl State {
-    fn record(&mut self, change: PowerChange) {
-        self.history.push(PowerEvent {
-            at: SystemTime::now(),
-            change,
-        });
-    }
-}
-
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete before anything can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wrong_power(&self, state: &str, remedy: &'static str) -> Error {
-        Error::WrongPower {
-            node: self.plan.name.clone(),
-            state: state.to_owned(),
-            remedy,
-        }
-    }
-
-    fn check_off(&self, state: &State) -> Result<()> {
-        match state.running {
-            Some(_) => Err(self.wrong_power("on", "cut its power first")),
-            None => Ok(()),
-        }
-    }
-
     fn failure(&self, message: String) -> Error {
         Error::Node {
             node: self.plan.name.clone(),
@@ -429,7 +384,7 @@ impl Shared {
         // Who holds the state and waits for an answer must see that none will come.
         drop(answers);
         reap(launcher);
-        let mut state = self.state();
+        let mut state = self.supply.hold();
         let boot = state.running.take().map(|running| running.since.elapsed());
         state.short_boots = match boot {
             Some(time) if time < SHORT_BOOT => state.short_boots + 1,
@@ -453,7 +408,7 @@ impl Shared {
                 }),
             },
         }
-        self.off.notify_all();
+        self.supply.went_off(state);
     }
 }
 

@@ -13,10 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Attempt, Error, Result};
 
 /// How machines run here.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
 pub enum Acceleration {
     /// By the processor.
     Kvm,

@@ -29,10 +29,6 @@ impl Files {
         self.directory.join("seed.toml")
     }
 
-    pub(super) fn disk_image(&self) -> PathBuf {
-        self.directory.join("disk.img")
-    }
-
     pub(super) fn disk_socket(&self) -> PathBuf {
         self.directory.join("disk.sock")
     }

@@ -3,9 +3,8 @@
 use std::{
     fs::{self, File},
     process::{Child, Command, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread,
-    time::SystemTime,
 };
 
 use nix::{
@@ -26,46 +25,55 @@ use crate::{
     block::{Cut, DiskServer, Fault, VolatileDisk},
     error::{Attempt, Error, Result},
     plan::{DiskRole, NodePlan},
+    power::{self, Supply},
     provider::{
         Cable, DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, ProviderKind,
-        Signal, Wipe,
+        Saving, Signal, Wipe,
     },
     switch::{PortNumber, PortServer, Switch},
 };
 
 /// A machine of [`super::VmProvider`].
 pub(super) struct Machine {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     _port: PortServer,
 }
 
-struct Shared {
-    plan: NodePlan,
-    files: Files,
+pub(super) struct Shared {
+    pub(super) plan: NodePlan,
+    pub(super) files: Files,
     acceleration: Acceleration,
     disk: DiskServer,
     switch: Switch,
     port: PortNumber,
-    state: Mutex<State>,
-    /// Notified when QEMU has ended.
-    off: Condvar,
+    pub(super) supply: Supply<Running, Settings>,
 }
 
+type State = power::State<Running, Settings>;
+
+/// What outlives a power cut.
 #[derive(Default)]
-struct State {
-    options: MachineOptions,
-    running: Option<Running>,
-    link_down: bool,
-    condition: Option<DiskCondition>,
-    history: Vec<PowerEvent>,
+pub(super) struct Settings {
+    pub(super) options: MachineOptions,
+    pub(super) link_down: bool,
+    pub(super) condition: Option<DiskCondition>,
     /// What ended the power, as far as QEMU has said.
     ending: Option<PowerChange>,
 }
 
 /// A powered machine.
-struct Running {
+pub(super) struct Running {
     pid: i32,
-    control: Arc<Control>,
+    pub(super) control: Arc<Control>,
+}
+
+/// What a new QEMU begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// The firmware.
+    Reset,
+    /// The state that it is given over its control socket.
+    Incoming,
 }
 
 /// The parts of a disk that carry no file system of a role: BIOS boot, ESP, META, tables.
@@ -83,7 +91,7 @@ impl Machine {
         fs::write(files.seed(), seed).attempt(|| format!("write {}", files.seed().display()))?;
         let size_mib: u32 = plan.disks.iter().map(|(_, size)| size).sum();
         let bytes = u64::from(size_mib + OTHER_PARTITIONS_MIB) << 20;
-        let image = files.disk_image();
+        let image = plan.disk_image();
         let disk =
             VolatileDisk::open(&image, bytes).attempt(|| format!("open {}", image.display()))?;
         let socket = files.disk_socket();
@@ -94,18 +102,18 @@ impl Machine {
         let server = switch
             .serve(port, &socket)
             .attempt(|| format!("serve {}", socket.display()))?;
+        let settings = Settings {
+            options,
+            ..Settings::default()
+        };
         let shared = Arc::new(Shared {
+            supply: Supply::new(&plan.name, settings),
             plan,
             files,
             acceleration,
             disk,
             switch: switch.clone(),
             port,
-            state: Mutex::new(State {
-                options,
-                ..State::default()
-            }),
-            off: Condvar::new(),
         });
         Ok(Self {
             shared,
@@ -125,16 +133,12 @@ impl Node for Machine {
     }
 
     fn power_on(&self) -> Result<()> {
-        let mut state = self.shared.state();
-        if state.running.is_some() {
-            return Err(self.shared.wrong_power("on already", "cut its power first"));
-        }
-        state.ending = None;
+        let mut state = self.shared.supply.hold_off()?;
         if state.condition != Some(DiskCondition::Removed) {
             self.shared.disk.set_fault(Fault::None);
             state.condition = None;
         }
-        let control = self.shared.start(&mut state)?;
+        let control = self.shared.start(&mut state, Beginning::Reset)?;
         state.record(PowerChange::PoweredOn);
         let link_down = state.link_down;
         // QEMU's events wait for the state: no command may be given while it is held.
@@ -147,7 +151,7 @@ impl Node for Machine {
     }
 
     fn cut_power(&self) -> Result<()> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.supply.hold();
         let Some(running) = &state.running else {
             return Ok(());
         };
@@ -157,31 +161,21 @@ impl Node for Machine {
         let _ = kill(pid, UnixSignal::SIGKILL);
         // One whose disk does not answer waits for it even when killed.
         self.shared.disk.set_stalled(false);
-        while state.running.is_some() {
-            state = self
-                .shared
-                .off
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        self.shared.supply.wait_until_off(state);
         Ok(())
     }
 
     fn power(&self) -> Power {
-        if self.shared.state().running.is_some() {
-            Power::On
-        } else {
-            Power::Off
-        }
+        self.shared.supply.power()
     }
 
     fn history(&self) -> Vec<PowerEvent> {
-        self.shared.state().history.clone()
+        self.shared.supply.history()
     }
 
     fn set_link(&self, link: Link) -> Result<()> {
         let up = link == Link::Up;
-        let mut state = self.shared.state();
+        let mut state = self.shared.supply.hold();
         state.link_down = !up;
         self.shared.switch.set_link(self.shared.port, up);
         let control = state
@@ -209,7 +203,7 @@ impl Node for Machine {
     }
 
     fn set_disk(&self, _role: DiskRole, condition: DiskCondition) -> Result<Effective> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.supply.hold();
         let before = state.condition.replace(condition);
         let disk = &self.shared.disk;
         disk.set_stalled(condition == DiskCondition::Stalled);
@@ -231,25 +225,31 @@ impl Node for Machine {
 
     fn wipe(&self, what: Wipe) -> Result<()> {
         // Held to the end: nobody powers it on meanwhile.
-        let state = self.shared.state();
-        self.shared.check_off(&state)?;
-        wipe(&self.shared.files.disk_image(), what)
+        let held = self.shared.supply.hold_off()?;
+        wipe(&self.shared.plan.disk_image(), what)?;
+        drop(held);
+        Ok(())
     }
 
     fn set_seed(&self, seed: &str) -> Result<()> {
-        let state = self.shared.state();
-        self.shared.check_off(&state)?;
+        let held = self.shared.supply.hold_off()?;
         let file = self.shared.files.seed();
-        fs::write(&file, seed).attempt(|| format!("write {}", file.display()))
+        fs::write(&file, seed).attempt(|| format!("write {}", file.display()))?;
+        drop(held);
+        Ok(())
     }
 
     fn set_machine(&self, options: MachineOptions) -> Result<()> {
-        self.shared.state().options = options;
+        self.shared.supply.hold().options = options;
         Ok(())
     }
 
     fn init_process(&self) -> Result<i32> {
         Err(unsupported("show its PID 1"))
+    }
+
+    fn saving(&self) -> Result<&dyn Saving> {
+        Ok(self)
     }
 }
 
@@ -277,28 +277,17 @@ fn set_carrier(control: &Control, up: bool) -> Result<()> {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wrong_power(&self, state: &str, remedy: &'static str) -> Error {
-        Error::WrongPower {
-            node: self.plan.name.clone(),
-            state: state.to_owned(),
-            remedy,
-        }
-    }
-
-    fn check_off(&self, state: &State) -> Result<()> {
-        match state.running {
-            Some(_) => Err(self.wrong_power("on", "cut its power first")),
-            None => Ok(()),
-        }
-    }
-
     /// Starts QEMU on a thread that lives as long as it does, and waits until it can be controlled.
-    fn start(self: &Arc<Self>, state: &mut State) -> Result<Arc<Control>> {
-        let arguments = arguments(&self.plan, &self.files, self.acceleration, state.options)?;
+    pub(super) fn start(
+        self: &Arc<Self>,
+        state: &mut State,
+        beginning: Beginning,
+    ) -> Result<Arc<Control>> {
+        state.ending = None;
+        let mut arguments = arguments(&self.plan, &self.files, self.acceleration, state.options)?;
+        if beginning == Beginning::Incoming {
+            arguments.extend(["-incoming", "defer"].map(Into::into));
+        }
         let complaints = self.files.complaints();
         let log =
             File::create(&complaints).attempt(|| format!("write {}", complaints.display()))?;
@@ -332,17 +321,22 @@ impl Shared {
         );
         let Ok(control) = control.map(Arc::new) else {
             let _ = kill(Pid::from_raw(pid), UnixSignal::SIGKILL);
-            return Err(Error::Program {
-                program: "qemu-system-x86_64".to_owned(),
-                status: "ended before it could be controlled".to_owned(),
-                output: fs::read_to_string(&complaints).unwrap_or_default(),
-            });
+            return Err(self.failed("ended before it could be controlled"));
         };
         state.running = Some(Running {
             pid,
             control: Arc::clone(&control),
         });
         Ok(control)
+    }
+
+    /// Says that QEMU did something else than it should, with its own words.
+    pub(super) fn failed(&self, status: &str) -> Error {
+        Error::Program {
+            program: "qemu-system-x86_64".to_owned(),
+            status: status.to_owned(),
+            output: fs::read_to_string(self.files.complaints()).unwrap_or_default(),
+        }
     }
 
     /// Takes note of what QEMU says (qapi/run-state.json). Called from the control socket's thread.
@@ -352,9 +346,9 @@ impl Shared {
             .and_then(Value::as_bool)
             .unwrap_or_default();
         match event {
-            "RESET" if guest => self.state().record(PowerChange::Rebooted),
+            "RESET" if guest => self.supply.hold().record(PowerChange::Rebooted),
             "SHUTDOWN" if guest => {
-                let mut state = self.state();
+                let mut state = self.supply.hold();
                 state.ending.get_or_insert(PowerChange::PoweredOff);
             }
             _ => {}
@@ -367,7 +361,7 @@ impl Shared {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        let mut state = self.state();
+        let mut state = self.supply.hold();
         let change = state.ending.take().unwrap_or(PowerChange::Crashed { how });
         // An orderly end gives the disk time to write its cache; the others do not. The image file is the
         // lab's own: what cannot be written there shows as a lost write.
@@ -377,16 +371,7 @@ impl Shared {
         };
         state.record(change);
         state.running = None;
-        self.off.notify_all();
-    }
-}
-
-impl State {
-    fn record(&mut self, change: PowerChange) {
-        self.history.push(PowerEvent {
-            at: SystemTime::now(),
-            change,
-        });
+        self.supply.went_off(state);
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`acceleration`] | whether KVM works here, and how slow emulation is |
 //! | `machine` | the lab's side of a machine: [`crate::provider::Node`] |
 //! | `command_line` | what QEMU is told |
+//! | `saving`, [`ground`] | a machine's state in a file; what it can be restored on |
 //! | `qmp` | QEMU's control socket |
 //! | `wipe` | blank disks and partitions |
 //! | `child` | a QEMU that dies with the lab |
@@ -15,8 +16,10 @@
 pub mod acceleration;
 mod child;
 mod command_line;
+pub mod ground;
 mod machine;
 mod qmp;
+mod saving;
 mod wipe;
 
 use std::{
@@ -32,9 +35,13 @@ use crate::{
     error::{Attempt, Error, Result},
     plan::{GATEWAY, NodePlan, PREFIX},
     provider::{Forward, Node, Provider, ProviderKind},
-    switch::{PortNumber, Switch, forward::Gateway},
+    switch::{
+        PortNumber, Switch,
+        forward::{FIRST_PORT, Gateway},
+    },
 };
 use acceleration::Acceleration;
+use ground::Ground;
 use machine::Machine;
 
 /// How a machine gets at its kernel.
@@ -82,9 +89,26 @@ impl VmProvider {
     /// Prepares the wire of a cluster. Probes once a process how fast machines are here.
     pub fn new(image: &std::path::Path, options: MachineOptions) -> Result<Self> {
         let acceleration = acceleration::probe(&image.join("vmlinuz"))?;
+        Self::with(acceleration, options, FIRST_PORT)
+    }
+
+    /// Prepares the wire of a cluster that was saved; `node` is one of its nodes. Refuses one that was saved with
+    /// something else than what is here now. Its machines run as they did: nothing is probed.
+    pub fn restored(saved: &SavedWire, node: &NodePlan) -> Result<Self> {
+        saved
+            .ground
+            .must_be(&Ground::of(node, saved.acceleration)?)?;
+        Self::with(
+            saved.acceleration,
+            MachineOptions::default(),
+            saved.next_port,
+        )
+    }
+
+    fn with(acceleration: Acceleration, options: MachineOptions, first_port: u16) -> Result<Self> {
         let switch = Switch::default();
-        let gateway =
-            Gateway::start(&switch, GATEWAY, PREFIX).attempt(|| "start the wire's gateway")?;
+        let gateway = Gateway::start(&switch, GATEWAY, PREFIX, first_port)
+            .attempt(|| "start the wire's gateway")?;
         Ok(Self {
             acceleration,
             options,
@@ -93,6 +117,16 @@ impl VmProvider {
             ports: Mutex::default(),
         })
     }
+}
+
+/// What a saved cluster's machines have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedWire {
+    ground: Ground,
+    /// With the scale that the nodes have read.
+    acceleration: Acceleration,
+    /// Of the gateway: nodes may still hold connections from earlier ones.
+    next_port: u16,
 }
 
 impl Provider for VmProvider {
@@ -146,6 +180,14 @@ impl Provider for VmProvider {
         let groups: Vec<Vec<PortNumber>> = groups.iter().map(of).collect();
         self.switch.partition(&groups);
         Ok(())
+    }
+
+    fn save(&self, node: &NodePlan) -> Result<SavedWire> {
+        Ok(SavedWire {
+            ground: Ground::of(node, self.acceleration)?,
+            acceleration: self.acceleration,
+            next_port: self.gateway.next_port(),
+        })
     }
 }
 

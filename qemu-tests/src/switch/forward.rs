@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
         mpsc::{self, Receiver, Sender},
     },
     thread,
@@ -33,9 +33,13 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(200);
 /// A connection that is not established by then is refused to the client.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The first port that connections come from: the dynamic ones begin there (RFC 6335, section 6).
+pub const FIRST_PORT: u16 = 49152;
+
 /// The stack. Forwarders end when it is dropped.
 pub struct Gateway {
     inbox: Sender<Input>,
+    next_port: Arc<AtomicU16>,
 }
 
 /// What wakes the stack.
@@ -46,8 +50,13 @@ enum Input {
 }
 
 impl Gateway {
-    /// Puts the gateway on a port of the switch.
-    pub fn start(switch: &Switch, address: Ipv4Addr, prefix: u8) -> io::Result<Self> {
+    /// Puts the gateway on a port of the switch. Its connections come from `next_port` and the ports above.
+    pub fn start(
+        switch: &Switch,
+        address: Ipv4Addr,
+        prefix: u8,
+        next_port: u16,
+    ) -> io::Result<Self> {
         let port = switch.add_port();
         let frames = switch.connect(port);
         let (inbox, inputs) = mpsc::channel();
@@ -67,10 +76,17 @@ impl Gateway {
             port,
             received: VecDeque::new(),
         };
+        let next_port = Arc::new(AtomicU16::new(next_port));
+        let counted = Arc::clone(&next_port);
         thread::Builder::new()
             .name("gateway".to_owned())
-            .spawn(move || Stack::new(wire, address, prefix, wake).run(&inputs))?;
-        Ok(Self { inbox })
+            .spawn(move || Stack::new(wire, address, prefix, wake, counted).run(&inputs))?;
+        Ok(Self { inbox, next_port })
+    }
+
+    /// The port that the next connection will come from.
+    pub fn next_port(&self) -> u16 {
+        self.next_port.load(Ordering::Relaxed)
     }
 
     /// Forwards a new loopback port to `to`. Ends when the guard is dropped.
@@ -184,12 +200,18 @@ struct Stack {
     sockets: SocketSet<'static>,
     connections: Vec<Connection>,
     wake: Sender<Input>,
-    next_port: u16,
+    next_port: Arc<AtomicU16>,
     begun: Instant,
 }
 
 impl Stack {
-    fn new(mut wire: Wire, address: Ipv4Addr, prefix: u8, wake: Sender<Input>) -> Self {
+    fn new(
+        mut wire: Wire,
+        address: Ipv4Addr,
+        prefix: u8,
+        wake: Sender<Input>,
+        next_port: Arc<AtomicU16>,
+    ) -> Self {
         let mut config = Config::new(EthernetAddress(HARDWARE_ADDRESS).into());
         config.random_seed = u64::from(std::process::id());
         let mut interface = Interface::new(config, &mut wire, StackInstant::ZERO);
@@ -203,7 +225,7 @@ impl Stack {
             sockets: SocketSet::new(Vec::new()),
             connections: Vec::new(),
             wake,
-            next_port: 49152,
+            next_port,
             begun: Instant::now(),
         }
     }
@@ -254,13 +276,12 @@ impl Stack {
         let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
-        self.next_port = self.next_port.checked_add(1).unwrap_or(49152);
+        let port = self.next_port.load(Ordering::Relaxed);
+        // Only this thread changes it.
+        let next = port.checked_add(1).unwrap_or(FIRST_PORT);
+        self.next_port.store(next, Ordering::Relaxed);
         socket
-            .connect(
-                self.interface.context(),
-                (*to.ip(), to.port()),
-                self.next_port,
-            )
+            .connect(self.interface.context(), (*to.ip(), to.port()), port)
             .map_err(|error| io::Error::other(error.to_string()))?;
         let from_client = Arc::new(Mutex::new(FromClient::default()));
         spawn_reader(

@@ -13,6 +13,7 @@ use masthead_lab::{
     patience::{Look, Patience},
     plan::ClusterPlan,
     provider::{Node, Power, ProviderKind},
+    saved::SavedCluster,
     tools::{Tools, run},
 };
 use serde_json::Value;
@@ -47,15 +48,30 @@ impl Fixture {
 
     /// A cluster whose nodes are off.
     pub(crate) fn off(kind: ProviderKind, change: impl FnOnce(&mut ClusterPlan, &Path)) -> Self {
+        Self::made(|folder, image, tools| {
+            let mut plan = ClusterPlan::new(1, folder.join("lab"), image);
+            change(&mut plan, folder);
+            Cluster::new(plan, kind, tools)
+        })
+    }
+
+    /// The cluster that was saved in a folder, ready again.
+    pub(crate) fn restored(saved: &Path) -> Self {
+        let fixture = Self::made(|folder, image, tools| {
+            SavedCluster::open(saved)?.restore(&folder.join("lab"), image, tools)
+        });
+        fixture.expect(fixture.cluster.wait_until_ready());
+        fixture
+    }
+
+    /// What `make` makes in a folder of its own, of the image, with the programs.
+    fn made(make: impl FnOnce(&Path, &Path, &Tools) -> Result<Cluster>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let image = super::support::image();
-        let tools = Tools::find(Path::new(env!("CARGO_BIN_EXE_lab")), &image)
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
-        let mut plan = ClusterPlan::new(1, folder.path().join("lab"), image);
-        change(&mut plan, folder.path());
+        let cluster = Tools::find(Path::new(env!("CARGO_BIN_EXE_lab")), &image)
+            .and_then(|tools| make(folder.path(), &image, &tools));
         Self {
-            cluster: Cluster::new(plan, kind, &tools)
-                .unwrap_or_else(|error| panic!("{}", chain(&error))),
+            cluster: cluster.unwrap_or_else(|error| panic!("{}", chain(&error))),
             _folder: folder,
         }
     }
