@@ -7,7 +7,7 @@
 //! | [`main_loop`] | signals, the link, children and deadlines, with nothing allocated |
 //! | [`watch`], [`ending`], [`exits`] | its decisions, without effects: when to start or kill a supervisor, the phases of a shutdown, the exits that are not acknowledged |
 //! | [`finish`] | the last processes, the file systems, `reboot(2)` |
-//! | [`children`], [`loop_device`] | what needs `unsafe` |
+//! | [`children`], [`loop_device`], [`footprint`] | what needs `unsafe`; the last one gives memory back |
 //! | [`log`], [`zombie`] | lines on the console; what `/proc` says of the dead |
 //!
 //! It never ends by a panic: what cannot go on is said on the console, and the node reboots.
@@ -18,6 +18,7 @@ mod clock;
 pub mod ending;
 pub mod exits;
 mod finish;
+mod footprint;
 mod initramfs;
 mod kernel_settings;
 mod log;
@@ -93,7 +94,11 @@ fn boot(
     let mut options = NodeOptions::of_pid1(arguments)?;
     let leaf = prepare(&mut options)?;
     let supervisor = supervisor_program(supervisor, &options, leaf)?;
-    let ending = MainLoop::new(&options, &supervisor)?.run();
+    let main_loop = MainLoop::new(&options, &supervisor)?;
+    if let Err(error) = footprint::forget_start_up() {
+        say!("the memory of the start-up is kept: {error}");
+    }
+    let ending = main_loop.run();
     finish::finish(kind, options.scale, ending)
 }
 
