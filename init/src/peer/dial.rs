@@ -1,7 +1,7 @@
 //! Calling a peer: connection, TLS, judgement, greeting.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use masthead_peer_protocol::{
 use masthead_pki::Trust;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
@@ -105,7 +105,9 @@ impl Session {
             Trust::Member => MEMBER_SERVER_NAME,
         };
         let name = ServerName::try_from(name).expect("the names are DNS names");
-        let socket = TcpStream::connect(to).await.map_err(DialError::Connect)?;
+        let socket = connect(shared.settings.address, to)
+            .await
+            .map_err(DialError::Connect)?;
         // Messages are small, and each is waited for.
         let _ = socket.set_nodelay(true);
         let stream = TlsConnector::from(Arc::clone(&identity.client))
@@ -189,6 +191,16 @@ impl Session {
             .map_err(|_| DialError::Late(patience))?
             .map_err(DialError::Exchange)
     }
+}
+
+/// Connects from the node's own address, whatever others the interface has.
+async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match from {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
 }
 
 /// The body of an answer that is no refusal.

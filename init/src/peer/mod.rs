@@ -20,6 +20,8 @@ mod client;
 mod conversation;
 mod dial;
 mod server;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod trust;
 

@@ -17,6 +17,8 @@ pub struct Settings {
     pub subject: PeerSubject,
     /// Its key.
     pub key: Arc<PeerKey>,
+    /// Its address: where it calls from, so that peers know it by it.
+    pub address: IpAddr,
     /// The authority that follows from the seed's secret.
     pub join: PeerAuthority,
     /// The other masters of the seed.
@@ -54,6 +56,7 @@ impl Settings {
                 name: master.name.clone(),
             },
             key,
+            address: master.address,
             join: PeerAuthority::join(&seed.secret, &seed.cluster)?,
             listed: seed
                 .masters
