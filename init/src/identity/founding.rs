@@ -99,8 +99,9 @@ fn formation_of_several(seed: &Seed) -> Problem {
 }
 
 /// Where things lie on STATE.
-struct Places {
+pub(super) struct Places {
     machine_id: PathBuf,
+    pub(super) peer_key: PathBuf,
     identity: PathBuf,
     pki: PathBuf,
     founding: PathBuf,
@@ -108,9 +109,10 @@ struct Places {
 }
 
 impl Places {
-    fn below(state: &Path) -> Self {
+    pub(super) fn below(state: &Path) -> Self {
         Self {
             machine_id: state.join("machine-id"),
+            peer_key: state.join("peer.key"),
             identity: state.join("identity.json"),
             pki: state.join("pki"),
             founding: state.join("founding"),
@@ -157,7 +159,7 @@ fn random_id() -> Result<String, Problem> {
 }
 
 /// The machine's id: read, or made at the first boot.
-fn machine_id(storage: &impl Storage, places: &Places) -> Result<String, Problem> {
+pub(super) fn machine_id(storage: &impl Storage, places: &Places) -> Result<String, Problem> {
     let path = &places.machine_id;
     if let Some(bytes) = read(path)? {
         let text = String::from_utf8_lossy(&bytes);

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! /state/machine-id              random, for ever
+//! /state/peer.key              what peers know the machine by
 //! /state/identity.json           cluster id, members, digests of what was founded
 //! /state/pki/AUTHORITY.crt|key   the authorities           ┐
 //! /state/pki/service-account.key signs tokens              ├ made once, never again
@@ -14,6 +15,7 @@
 //! All of it is root's alone (0700, 0600). Services read copies on a tmpfs, in directories of their own
 //! (`masthead-control-plane` plans them, [`write_plan`] writes them), so that a lost STATE stops no service.
 //!
+//! - [`introduce`] reads who the machine is to its peers;
 //! - [`establish`] reads the identity, or founds a cluster of one;
 //! - [`first_start`] decides whether etcd may start, and as what;
 //! - [`Keeper`] issues leaves and keeps them valid;
@@ -23,6 +25,7 @@ mod bootstrap;
 mod deploy;
 mod first_start;
 mod founding;
+mod introduction;
 mod keeper;
 mod problem;
 mod record;
@@ -34,6 +37,7 @@ pub use bootstrap::{BootstrapError, apply_bootstrap, keep_bootstrap_applied};
 pub use deploy::{Changes, DeployError, Owners, make_service_directories, write_plan};
 pub use first_start::{EtcdVolume, confirm_started, first_start};
 pub use founding::{Established, Identity, establish};
+pub use introduction::{Introduction, introduce};
 pub use keeper::{Issued, Keeper};
 pub use problem::Problem;
 pub use storage::StorageError;

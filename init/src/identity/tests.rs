@@ -15,6 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::first_start::{Verdict, Witnesses, first_start_on, judge};
 use super::founding::establish_on;
+use super::introduction::introduce_on;
 use super::record::{Document as _, IdentityRecord, StartedMarker, StartedRecord, parse, render};
 use super::storage::{Durable, Storage, StorageError};
 use super::*;
@@ -392,6 +393,32 @@ fn a_cluster_of_the_first_format_has_a_peer_authority_and_is_not_written_anew() 
     );
     assert_eq!(fs::read(&path).unwrap(), first_format);
     assert!(!state.path().join("pki/peers.key").exists());
+}
+
+#[test]
+fn the_peer_key_is_made_once_whatever_is_cut() {
+    for how in [Cut::Before, Cut::Within, Cut::After] {
+        for step in 0.. {
+            let state = tempfile::tempdir().unwrap();
+            if introduce_on(&Cutting::at(step, how), state.path()).is_ok() {
+                break;
+            }
+            let seen = fs::read(state.path().join("peer.key")).ok();
+            let first = introduce(state.path()).unwrap();
+            let again = introduce(state.path()).unwrap();
+            assert_eq!(first.machine_id, again.machine_id);
+            assert_eq!(first.peer_key.fingerprint(), again.peer_key.fingerprint());
+            if let Some(seen) = seen {
+                assert_eq!(seen, first.peer_key.pem().expose());
+            }
+        }
+    }
+    let state = tempfile::tempdir().unwrap();
+    introduce(state.path()).unwrap();
+    fs::write(state.path().join("peer.key"), "half").unwrap();
+    let problem = introduce(state.path()).unwrap_err();
+    assert_eq!(problem.code, ReasonCode::IdentityDamaged);
+    assert!(problem.cause.contains("peer.key"), "{problem}");
 }
 
 #[test]

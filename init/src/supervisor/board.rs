@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::facts::Facts;
 use crate::management::LogRequest;
-use crate::{disk, management, node, output, services};
+use crate::{disk, management, node, output, peer, services};
 
 /// How many lines of output stand beside a service that keeps dying.
 const LAST_LINES: usize = 20;
@@ -44,6 +44,7 @@ pub(super) struct Publishers {
     pub(super) network: watch::Sender<Network>,
     pub(super) disks: watch::Sender<disk::Report>,
     pub(super) identity: watch::Sender<IdentityReport>,
+    pub(super) peers: watch::Sender<peer::Report>,
     pub(super) services: watch::Sender<Vec<status::Service>>,
     /// What is wrong with the kernel's settings, mounts and control groups.
     pub(super) node: watch::Sender<Vec<Reason>>,
@@ -57,6 +58,7 @@ pub(super) struct Board {
     network: watch::Receiver<Network>,
     disks: watch::Receiver<disk::Report>,
     identity: watch::Receiver<IdentityReport>,
+    peers: watch::Receiver<peer::Report>,
     services: watch::Receiver<Vec<status::Service>>,
     node: watch::Receiver<Vec<Reason>>,
     ending: watch::Receiver<Option<Reason>>,
@@ -70,6 +72,7 @@ impl Board {
         let network = watch::channel(Network::default());
         let disks = watch::channel(disk::Report::default());
         let identity = watch::channel(IdentityReport::default());
+        let peers = watch::channel(peer::Report::default());
         let services = watch::channel(Vec::new());
         let node = watch::channel(Vec::new());
         let ending = watch::channel(None);
@@ -78,6 +81,7 @@ impl Board {
             network: network.0,
             disks: disks.0,
             identity: identity.0,
+            peers: peers.0,
             services: services.0,
             node: node.0,
             ending: ending.0,
@@ -88,6 +92,7 @@ impl Board {
             network: network.1,
             disks: disks.1,
             identity: identity.1,
+            peers: peers.1,
             services: services.1,
             node: node.1,
             ending: ending.1,
@@ -167,6 +172,7 @@ impl Board {
         );
         let mut degraded = self.node.borrow().clone();
         degraded.extend(network.waiting.clone());
+        degraded.extend(self.peers.borrow().reasons().cloned());
         degraded.extend(
             disks
                 .disks

@@ -17,13 +17,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::board::{Publishers, Shared};
 use super::control_plane::ControlPlaneTask;
-use super::log;
-use crate::identity::{Established, Identity, Problem, establish};
+use super::{log, peers};
+use crate::error_chain::with_sources;
+use crate::identity::{Established, Identity, Problem, establish, introduce};
 use crate::management::PowerCommand;
 use crate::node::{Facility, NodeOptions};
 use crate::seed_source::{self, Attempt, Roots, SourceKind};
 use crate::services::{self, AdoptedExits};
-use crate::{disk, network, output};
+use crate::{disk, network, output, peer};
 
 /// How long to wait before trying again what a person or a disk must put right.
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -67,7 +68,11 @@ impl Boot {
         let mounted = disk::bring_up(self.node.kind, &master, scale, disks).await;
         tokio::spawn(disk::health::watch(mounted, scale, disks.clone()));
         install_seed();
+        let peers = self.peers(&seed, &master).await;
         let identity = self.identity(&seed, &master).await;
+        if let Err(error) = peers.set_access(peers::membership(&identity)) {
+            tracing::error!(error = %with_sources(&error), "the node cannot show its peers that it is a member");
+        }
         // etcd and the apiserver bind to the node's address, and die where there is none.
         let mut network = self.publishers.network.subscribe();
         // The sender is here: waiting cannot fail.
@@ -157,6 +162,28 @@ impl Boot {
             });
             report.waiting = None;
         });
+    }
+
+    /// Introduces the node to its peers; waits for as long as that cannot be.
+    async fn peers(&self, seed: &Seed, master: &Master) -> peer::Handle {
+        loop {
+            let introduced = tokio::task::spawn_blocking(|| introduce(Path::new(STATE))).await;
+            match introduced {
+                Ok(Ok(introduction)) => {
+                    let (scale, board) = (self.node.scale, &self.board);
+                    let publishers = &self.publishers;
+                    let started =
+                        peers::start(seed, master, &introduction, scale, board, publishers).await;
+                    match started {
+                        Ok(handle) => return handle,
+                        Err(error) => tracing::error!("the node cannot talk to peers: {error:#}"),
+                    }
+                }
+                Ok(Err(problem)) => wait_for(&self.publishers, problem),
+                Err(panicked) => tracing::error!(%panicked, "reading the peer key panicked"),
+            }
+            tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
+        }
     }
 
     /// Reads the identity or founds the cluster; waits for as long as that cannot be.

@@ -10,6 +10,7 @@
 //! | [`control_plane`] | the services' configuration, the API's certificate | certificates |
 //! | `network::keep` | the interface | address, carrier |
 //! | `disk::health::watch` | looking at the file systems | their state |
+//! | `peer` (`peers`) | the port for peers, a connection to each | how it stands with them |
 //! | `services` | the service group | each service's story |
 //! | `identity::Keeper` | the leaves | new certificates |
 //! | `management` | API and metrics | |
@@ -25,6 +26,7 @@ mod control_plane;
 mod ending;
 mod facts;
 mod log;
+mod peers;
 mod pid1;
 
 use std::process::ExitCode;
