@@ -18,7 +18,7 @@ pub enum Standing {
         /// The first eight digits of the cluster's id: enough to tell clusters apart, useless for anything else.
         cluster: String,
     },
-    /// One that this release does not know.
+    /// It has not read its own state yet; or one that this release does not know.
     #[serde(other)]
     Unknown,
 }

@@ -8,6 +8,8 @@ use masthead_pki::{PeerAuthority, PeerFingerprint, PeerSubject, Trust};
 /// What a node shows to its peers, and whom it lets in.
 #[derive(Clone, Debug)]
 pub enum Access {
+    /// It has not read its own state yet: nobody gets anything but a greeting.
+    Undecided,
     /// It has no cluster yet. Whoever holds the seed's secret may send messages of formation.
     Founding {
         /// Only those with these keys; all while none are given.
@@ -41,6 +43,7 @@ impl Access {
 
     pub(super) fn membership(&self) -> Option<&Membership> {
         match self {
+            Self::Undecided => None,
             Self::Founding { planned, .. } => planned.as_ref(),
             Self::Member(membership) => Some(membership),
         }
@@ -52,6 +55,7 @@ impl Access {
 
     pub(super) fn standing(&self) -> Standing {
         match self {
+            Self::Undecided => Standing::Unknown,
             Self::Founding { .. } => Standing::Founding,
             Self::Member(membership) => Standing::member(&membership.cluster_id),
         }
@@ -66,6 +70,7 @@ impl Access {
         key: PeerFingerprint,
     ) -> Result<(), RefusalCode> {
         match (trust, self) {
+            (_, Self::Undecided) => Err(RefusalCode::Busy),
             (Trust::Join, Self::Member(_)) => Err(RefusalCode::MembersOnly),
             (Trust::Join, Self::Founding { pinned, .. }) => match pinned {
                 Some(pinned) if !pinned.contains(&key) => Err(RefusalCode::NotPinned),

@@ -177,6 +177,8 @@ impl Client<'_> {
         let (name, address) = (&self.listed.name, self.listed.address);
         let reason = |code, cause| Reason::new(code, Timestamp::now()).with_cause(cause);
         let reason = match (&connected.standing, known) {
+            // One of both is still reading what it is.
+            (Standing::Unknown, _) | (_, Err(RefusalCode::Busy)) => None,
             (_, Err(RefusalCode::NotPinned)) => Some(reason(
                 ReasonCode::PeerOtherKey,
                 format!(

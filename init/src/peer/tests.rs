@@ -569,6 +569,20 @@ async fn a_fresh_node_that_meets_a_member_says_so_and_so_does_the_member() {
 }
 
 #[tokio::test]
+async fn who_does_not_know_yet_what_it_is_hears_nothing_and_is_reproached_nothing() {
+    let undecided = Plan {
+        access: Access::Undecided,
+        ..Plan::new(2, &[1])
+    };
+    let [first, mut second] = start([Plan::new(1, &[2]), undecided]).await;
+    assert_eq!(first.connected().await.standing, Standing::Unknown);
+    assert_eq!(second.connected().await.standing, Standing::Founding);
+    first.handle.send(address(2), None, "too early");
+    second.handle.set_access(Access::fresh()).unwrap();
+    first.tells(&mut second, "now").await;
+}
+
+#[tokio::test]
 async fn size_and_patience_are_bounded() {
     let plan = Plan::new(2, &[]);
     let server = Plan {
@@ -708,6 +722,20 @@ fn access_is_by_trust_machine_and_key() {
         (&planned, Trust::Join, 9, theirs, pinned),
         (&planned, Trust::Member, 1, ours, Ok(())),
         (&planned, Trust::Member, 9, ours, only),
+        (
+            &Access::Undecided,
+            Trust::Join,
+            9,
+            ours,
+            Err(RefusalCode::Busy),
+        ),
+        (
+            &Access::Undecided,
+            Trust::Member,
+            1,
+            ours,
+            Err(RefusalCode::Busy),
+        ),
         (&Access::fresh(), Trust::Join, 9, theirs, Ok(())),
         (&Access::fresh(), Trust::Member, 1, ours, only),
     ] {

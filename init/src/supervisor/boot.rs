@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use masthead_api::status::{Cluster, SeedAttempt};
-use masthead_api::{Reason, Timestamp};
+use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_control_plane::Component;
 use masthead_machine::Scale;
 use masthead_seed::{Endpoint, Hash, Master, Report, Seed};
@@ -22,6 +22,7 @@ use crate::error_chain::with_sources;
 use crate::identity::{Established, Identity, Problem, establish, introduce};
 use crate::management::PowerCommand;
 use crate::node::{Facility, NodeOptions};
+use crate::peer::Access;
 use crate::seed_source::{self, Attempt, Roots, SourceKind};
 use crate::services::{self, AdoptedExits};
 use crate::{disk, network, output, peer};
@@ -69,10 +70,8 @@ impl Boot {
         tokio::spawn(disk::health::watch(mounted, scale, disks.clone()));
         install_seed();
         let peers = self.peers(&seed, &master).await;
-        let identity = self.identity(&seed, &master).await;
-        if let Err(error) = peers.set_access(peers::membership(&identity)) {
-            tracing::error!(error = %with_sources(&error), "the node cannot show its peers that it is a member");
-        }
+        let identity = self.identity(&seed, &master, &peers).await;
+        show(&peers, peers::membership(&identity));
         // etcd and the apiserver bind to the node's address, and die where there is none.
         let mut network = self.publishers.network.subscribe();
         // The sender is here: waiting cannot fail.
@@ -187,7 +186,8 @@ impl Boot {
     }
 
     /// Reads the identity or founds the cluster; waits for as long as that cannot be.
-    async fn identity(&self, seed: &Seed, master: &Master) -> Identity {
+    async fn identity(&self, seed: &Seed, master: &Master, peers: &peer::Handle) -> Identity {
+        let mut shown_fresh = false;
         loop {
             let (its_seed, its_master) = (seed.clone(), master.clone());
             let established = tokio::task::spawn_blocking(move || {
@@ -207,11 +207,24 @@ impl Boot {
                     });
                     return *identity;
                 }
-                Ok(Established::Waiting(problem)) => wait_for(&self.publishers, problem),
+                Ok(Established::Waiting(problem)) => {
+                    if problem.code == ReasonCode::FormationOfSeveral && !shown_fresh {
+                        show(peers, Access::fresh());
+                        shown_fresh = true;
+                    }
+                    wait_for(&self.publishers, problem);
+                }
                 Err(panicked) => tracing::error!(%panicked, "reading the identity panicked"),
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
         }
+    }
+}
+
+/// Says to the peers what the node is.
+fn show(peers: &peer::Handle, access: Access) {
+    if let Err(error) = peers.set_access(access) {
+        tracing::error!(error = %with_sources(&error), "the node cannot show its peers what it is");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::identity::{Identity, Introduction};
 use crate::peer::{self, Access, Handle, Membership, Question, Settings};
 use crate::serving::listen;
 
-/// Starts talking to the peers, as a node that belongs to no cluster yet.
+/// Starts talking to the peers, as a node that has not read yet what it is.
 pub(super) async fn start(
     seed: &Seed,
     master: &Master,
@@ -36,7 +36,7 @@ pub(super) async fn start(
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let listener = listen(SocketAddr::new(any, settings.port), scale).await;
-    let (handle, inbox) = peer::spawn(listener, settings, Access::fresh())?;
+    let (handle, inbox) = peer::spawn(listener, settings, Access::Undecided)?;
     tokio::spawn(answer(inbox.questions, Arc::clone(board)));
     let (mut reports, publisher) = (handle.watch(), publishers.peers.clone());
     tokio::spawn(async move {
