@@ -96,8 +96,9 @@ impl Formation {
 
     /// Takes go of a plan that this node acknowledged from any member that holds it.
     ///
-    /// Of the newest plan always. Of an earlier one only when every newer one is dead, which it is as soon as one of its
-    /// members holds go of another: that member will never acknowledge it, so it will never have all acknowledgements.
+    /// Of the newest plan always. Of an earlier one only when every newer one is dead. A plan is dead as soon as one of its
+    /// members holds go of another: that member will never acknowledge it, so it will never have all acknowledgements. And
+    /// it is dead when this node drew it up and now takes go of another: nobody else can give go of it.
     pub(crate) fn take_go(&mut self, actions: &mut Vec<Action>) {
         if !self.is_idle() {
             return;
@@ -117,10 +118,11 @@ impl Formation {
             if others().any(|member| self.peers.holds_go(member, plan.hash())) {
                 return Some(plan);
             }
-            let is_dead = others().any(|member| {
-                let other = self.peers.go_of(member);
-                other.is_some_and(|other| other != plan.hash())
-            });
+            let is_dead = self.own.is(plan.planner())
+                || others().any(|member| {
+                    let other = self.peers.go_of(member);
+                    other.is_some_and(|other| other != plan.hash())
+                });
             if !is_dead {
                 return None;
             }

@@ -30,8 +30,8 @@ pub struct Formation {
     pub(crate) own: Own,
     pub(crate) condition: Condition,
     pub(crate) peers: Peers,
-    /// The record that is being written, or has to be written again: a write that failed may have happened, so nothing
-    /// else is done before it is confirmed.
+    /// The record that is being written. Go that failed to be written may be there all the same, so it stays until it is
+    /// confirmed, and nothing else is done before.
     pub(crate) writing: Option<Record>,
     /// The plan whose keys are being made.
     pub(crate) draft: Option<Draft>,
@@ -161,6 +161,9 @@ impl Formation {
 
     fn failed(&mut self, now: BootTime, reason: Reason) {
         self.draft = None;
+        // A plan that may be there binds nobody but this node; the witnesses of a start are left anew.
+        self.writing
+            .take_if(|record| !matches!(record, Record::Go(_)));
         self.failure = Some((reason, now + self.own.scale * PAUSE));
     }
 

@@ -1,5 +1,15 @@
 //! How the first cluster comes to be, exactly once, as a pure state machine.
 //!
+//! - [`Formation`] is one node's part in it. Its [`Setup`] says what the seed lists and what the disks hold.
+//! - [`Plan`] is what a cluster is founded from; [`Record`] is what is kept, [`Message`] what peers tell each other.
+//! - [`Status`] is what people are told, with a [`Reason`] for every wait.
+//!
+//! ```text
+//! Fresh ─ plan persisted ─► Founding ─ go persisted ─► Founding with go ─ started persisted ─► Member
+//!                            │    ▲                                                            │
+//!                            └────┘ a newer plan                                a disk lost    ▼
+//!                                                                                          Amnesiac
+//! ```
 //! `docs/decisions/formation.md` has the protocol, why it is safe, and what it promises.
 
 #![forbid(unsafe_code)]

@@ -65,6 +65,11 @@ impl<E: Environment> Simulation<E> {
         }
     }
 
+    /// What the machines act upon.
+    pub fn environment(&self) -> &E {
+        &self.environment
+    }
+
     /// Runs to `end`. An error says which property was violated; the time is that of the
     /// schedule.
     pub fn run(&mut self, end: BootTime) -> Result<(), String> {

@@ -81,14 +81,16 @@ pub(crate) struct Host {
     pub(crate) etcd_unreadable: bool,
     /// What is on its way to a disk.
     pub(crate) writing: Option<Record>,
-    /// A record that failed to be written, and may be there all the same.
-    pub(crate) limbo: Option<Record>,
+    /// Records that failed to be written since the start, and may be there all the same.
+    pub(crate) limbo: Vec<Record>,
     /// The cluster whose member runs here.
     pub(crate) running: Option<Arc<Plan>>,
     pub(crate) served: bool,
     /// Hosts of the same side can talk.
     pub(crate) side: u64,
     pub(crate) off: bool,
+    /// A script keeps it off.
+    pub(crate) held_off: bool,
 }
 
 impl StateDisk {
@@ -130,11 +132,12 @@ impl Host {
             state_unreadable: false,
             etcd_unreadable: false,
             writing: None,
-            limbo: None,
+            limbo: Vec::new(),
             running: None,
             served: false,
             side: 0,
             off: false,
+            held_off: false,
         }
     }
 
@@ -221,6 +224,15 @@ impl Host {
             }
         }
     }
+}
+
+/// What of a host's disks is wiped or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wipe {
+    Nothing,
+    Etcd,
+    State,
+    Both,
 }
 
 pub(crate) fn random_bytes(random: &mut Random) -> [u8; 16] {

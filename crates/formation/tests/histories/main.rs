@@ -9,8 +9,10 @@
 mod etcd;
 mod faults;
 mod host;
+mod named;
 mod properties;
 mod scenario;
+mod script;
 mod world;
 
 use masthead_simulator::{Failure, Simulation, check};
@@ -19,8 +21,10 @@ use crate::faults::Fault;
 use crate::scenario::{CALM_FROM, END, Kind, Scenario};
 use crate::world::World;
 
-/// How many histories `make test` runs of each kind of world, in two threads.
-const HISTORIES: u64 = 1_000;
+/// How many histories of each kind of world `make test` runs.
+const HISTORIES: u64 = 6_000;
+/// And how many `make soak`, from other seeds.
+const MANY_HISTORIES: u64 = 40_000;
 
 fn run(kind: Kind, fault: Option<Fault>, seeds: std::ops::Range<u64>) -> Result<(), Box<Failure>> {
     check(seeds, END, |seed| {
@@ -34,8 +38,11 @@ fn run(kind: Kind, fault: Option<Fault>, seeds: std::ops::Range<u64>) -> Result<
 }
 
 fn keeps_the_properties(kind: Kind) {
-    let first = 1_000_000 * kind as u64;
-    if let Err(failure) = run(kind, None, first..first + HISTORIES) {
+    keep_the_properties(kind, 0, HISTORIES);
+}
+
+fn keep_the_properties(kind: Kind, first: u64, count: u64) {
+    if let Err(failure) = run(kind, None, first..first + count) {
         panic!("{kind:?}: {failure}");
     }
 }
@@ -63,6 +70,14 @@ fn one_grown_to_several_and_former_disks_keep_the_properties() {
 #[test]
 fn founding_without_some_keeps_the_properties() {
     keeps_the_properties(Kind::Overrides);
+}
+
+#[test]
+#[ignore = "five minutes; `make soak` runs it"]
+fn two_hundred_thousand_more_histories_keep_the_properties() {
+    for kind in Kind::ALL {
+        keep_the_properties(kind, 1_000_000, MANY_HISTORIES);
+    }
 }
 
 /// Each seeded fault is found, and by a property that is there for it.

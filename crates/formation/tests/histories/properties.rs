@@ -165,10 +165,9 @@ impl Properties {
                 if disks.state.go.is_some() {
                     return Err("acknowledged a plan while holding go".to_owned());
                 }
-                let newest = disks.state.plans.keys().next_back();
-                // One that may or may not have reached the disk can be written again.
-                let again = disks.state.plan(plan.hash()).is_some();
-                if !again && newest.is_some_and(|newest| *newest >= plan.generation()) {
+                let known = known_to_the_machine(disks);
+                let newest = known.plans.keys().next_back();
+                if newest.is_some_and(|newest| *newest >= plan.generation()) {
                     return Err("acknowledged an older plan after a newer one".to_owned());
                 }
                 if self.heard[host]
@@ -321,14 +320,22 @@ fn host_index(hosts: &[Host], host: &Host) -> usize {
         .expect("one of them")
 }
 
+/// STATE without what failed to be written, and may be there all the same.
+fn known_to_the_machine(disks: &Host) -> StateDisk {
+    let mut state = disks.state.clone();
+    for failed in &disks.limbo {
+        match failed {
+            Record::Plan(plan) => drop(state.plans.remove(&plan.generation())),
+            Record::Go(_) => state.go = None,
+            Record::Started(_) | Record::Marker(_) => {}
+        }
+    }
+    state
+}
+
 /// A node says nothing that is not on its disks.
 fn reports(disks: &Host, standing: &Standing) -> Result<(), String> {
-    let mut state = disks.state.clone();
-    match &disks.limbo {
-        Some(Record::Plan(plan)) => drop(state.plans.remove(&plan.generation())),
-        Some(Record::Go(_)) => state.go = None,
-        _ => {}
-    }
+    let state = known_to_the_machine(disks);
     let newest = state.plans.values().next_back();
     let unreadable = disks.state_unreadable || disks.etcd_unreadable;
     if unreadable && !matches!(standing, Standing::Unknown { .. }) {

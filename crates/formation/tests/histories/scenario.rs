@@ -47,7 +47,40 @@ pub(crate) struct Scenario {
     pub(crate) powered_on_late: u16,
 }
 
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Cuts,
+        Self::Wipes,
+        Self::Seeds,
+        Self::Former,
+        Self::Overrides,
+    ];
+}
+
 impl Scenario {
+    /// A world in which only a script does harm.
+    pub(crate) fn quiet(masters: usize) -> Self {
+        Self {
+            kind: Kind::Cuts,
+            masters,
+            lost: 0,
+            doubled: 0,
+            late: 0,
+            partitions: 0,
+            cuts: 0,
+            cuts_between: 0,
+            all_cut: 0,
+            slow_writes: 0,
+            failed_writes: 0,
+            wipes: 0,
+            unreadable: 0,
+            volumes_lost: 0,
+            plan_failures: 0,
+            operator_acts: 0,
+            powered_on_late: 0,
+        }
+    }
+
     /// The world of a seed.
     pub(crate) fn draw(kind: Kind, seed: u64) -> Self {
         let random = &mut Random::new(seed ^ 0x5eed_0fa3_071d);

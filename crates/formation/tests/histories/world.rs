@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use masthead_formation::{
-    Action, EtcdStart, Event, Formation, KeyFingerprint, Marker, Member, Message, Plan,
-    PlanDocument, Record, Sealed, Sender, Started, Status, Volume,
+    Action, EtcdStart, Event, Formation, InvalidOverride, KeyFingerprint, Marker, Member, Message,
+    Plan, PlanDocument, Record, Sealed, Sender, Started, Status, Volume,
 };
 use masthead_machine::BootTime;
 use masthead_simulator::{Environment, Node, Schedule};
@@ -14,11 +14,12 @@ use masthead_simulator::{Environment, Node, Schedule};
 use crate::etcd::{Log, Promises};
 use crate::faults::{Fault, Faulty};
 use crate::host::{
-    EtcdDisk, Host, Seed, StateDisk, address, host_named, name, random_bytes, random_cluster,
+    EtcdDisk, Host, Seed, StateDisk, Wipe, address, host_named, name, random_bytes, random_cluster,
     some_of,
 };
 use crate::properties::Properties;
 use crate::scenario::{CALM_FROM, Kind, Scenario};
+use crate::script::Script;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -33,6 +34,11 @@ pub(crate) struct World {
     properties: Properties,
     /// Whether the wrong seeds are put right in the end.
     seeds_heal: bool,
+    pub(crate) script: Script,
+    /// Actions of all machines so far.
+    pub(crate) actions: usize,
+    /// What operators were answered.
+    pub(crate) answers: Vec<Result<(), InvalidOverride>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +66,7 @@ pub(crate) enum Happening {
     OperatorMayAct,
     ClientsWrite,
     Calm,
+    Scripted(usize),
 }
 
 impl World {
@@ -73,6 +80,9 @@ impl World {
             hosts: Vec::new(),
             promises: Promises::default(),
             seeds_heal: true,
+            script: Script::default(),
+            actions: 0,
+            answers: Vec::new(),
         }
     }
 
@@ -101,21 +111,30 @@ impl World {
                 self.seeds.push(Seed::listing(2, [0]));
                 self.hosts[0].seed = 1;
             }
-            Kind::Former => self.place_former_disk(schedule),
+            Kind::Former => {
+                let host = usize::try_from(random.below(masters as u64)).expect("one of seven");
+                let step = random.below(5);
+                self.place_former_disk(schedule, host, &(0..masters).collect(), step);
+            }
         }
     }
 
     /// The disk of a cluster that once was, with the same addresses and the same seed: as it was at some step.
-    fn place_former_disk(&mut self, schedule: &mut Schedule<Self>) {
+    pub(crate) fn place_former_disk(
+        &mut self,
+        schedule: &mut Schedule<Self>,
+        host: usize,
+        cluster: &BTreeSet<usize>,
+        step: u64,
+    ) {
         let masters = self.scenario.masters;
         let random = schedule.random();
-        let host = usize::try_from(random.below(masters as u64)).expect("one of seven");
         let machines: Vec<StateDisk> = (0..masters).map(|_| StateDisk::blank(random)).collect();
-        let step = random.below(5);
         let cluster_id = random_cluster(random);
         let state = self.hosts[host].state.clone();
-        let mut members: Vec<Member> = (0..masters)
-            .map(|other| {
+        let mut members: Vec<Member> = cluster
+            .iter()
+            .map(|&other| {
                 let machine = if other == host {
                     &state
                 } else {
@@ -169,7 +188,7 @@ impl World {
         }
     }
 
-    fn cut(&mut self, schedule: &mut Schedule<Self>, host: usize) {
+    pub(crate) fn cut(&mut self, schedule: &mut Schedule<Self>, host: usize) {
         if self.hosts[host].off {
             return;
         }
@@ -177,7 +196,7 @@ impl World {
         self.end_writing(schedule, host);
         let disks = &mut self.hosts[host];
         disks.off = true;
-        disks.limbo = None;
+        disks.limbo.clear();
         disks.running = None;
         self.statuses[host] = None;
         let delay = schedule.random().up_to(SECOND * 2);
@@ -198,12 +217,17 @@ impl World {
         self.hosts[host].store(record);
     }
 
-    fn boot(&mut self, schedule: &mut Schedule<Self>, host: usize) {
-        if !self.hosts[host].off {
+    pub(crate) fn boot(&mut self, schedule: &mut Schedule<Self>, host: usize) {
+        if !self.hosts[host].off || self.hosts[host].held_off {
             return;
         }
         if schedule.mishap(self.scenario.wipes, "a disk is wiped or replaced") {
-            self.wipe(schedule, host);
+            let wipe = match schedule.random().below(3) {
+                0 => Wipe::Etcd,
+                1 => Wipe::State,
+                _ => Wipe::Both,
+            };
+            self.wipe(schedule, host, wipe);
         }
         let unreadable = schedule.mishap(self.scenario.unreadable, "a disk cannot be read");
         let which = schedule.random().below(3);
@@ -231,25 +255,16 @@ impl World {
         }
     }
 
-    fn wipe(&mut self, schedule: &mut Schedule<Self>, host: usize) {
-        let random = schedule.random();
-        let which = random.below(3);
+    pub(crate) fn wipe(&mut self, schedule: &mut Schedule<Self>, host: usize, wipe: Wipe) {
+        schedule.note(|| format!("{} is wiped: {wipe:?}", name(host)));
         let disks = &mut self.hosts[host];
-        if which != 0 {
+        if matches!(wipe, Wipe::State | Wipe::Both) {
             self.properties.wiped(&disks.state);
-            disks.state = StateDisk::blank(random);
+            disks.state = StateDisk::blank(schedule.random());
         }
-        if which != 1 {
-            disks.etcd = EtcdDisk::blank(random);
+        if matches!(wipe, Wipe::Etcd | Wipe::Both) {
+            disks.etcd = EtcdDisk::blank(schedule.random());
         }
-        schedule.note(|| {
-            let what = ["ETCD", "STATE", "STATE and ETCD"];
-            format!(
-                "{} loses {}",
-                name(host),
-                what[usize::try_from(which).expect("one of three")]
-            )
-        });
     }
 
     fn written(&mut self, schedule: &mut Schedule<Self>, host: usize, life: u64) {
@@ -260,7 +275,7 @@ impl World {
             return;
         };
         if schedule.mishap(self.scenario.failed_writes, "a write fails") {
-            self.hosts[host].limbo = Some(record.clone());
+            self.hosts[host].limbo.push(record.clone());
             if schedule.random().below(2) == 0 {
                 self.store(host, record);
             }
@@ -268,8 +283,10 @@ impl World {
             schedule.tell(Node(host), Event::PersistFailed { error });
             return;
         }
+        let written = record.file_name();
+        let limbo = &mut self.hosts[host].limbo;
+        limbo.retain(|failed| failed.file_name() != written);
         self.store(host, record);
-        self.hosts[host].limbo = None;
         schedule.tell(Node(host), Event::Persisted);
     }
 
@@ -356,6 +373,17 @@ impl World {
         Ok(served)
     }
 
+    pub(crate) fn found_without(
+        &mut self,
+        schedule: &mut Schedule<Self>,
+        host: usize,
+        names: BTreeSet<String>,
+    ) {
+        self.properties.overridden(host);
+        let cluster = "history".to_owned();
+        schedule.tell(Node(host), Event::FoundWithout { names, cluster });
+    }
+
     fn operator_acts(&mut self, schedule: &mut Schedule<Self>) {
         let hosts = self.hosts.len();
         let random = schedule.random();
@@ -383,9 +411,7 @@ impl World {
             .filter(|other| *other != host && is_missing(other))
             .map(name)
             .collect();
-        self.properties.overridden(host);
-        let cluster = "history".to_owned();
-        schedule.tell(Node(host), Event::FoundWithout { names, cluster });
+        self.found_without(schedule, host, names);
     }
 
     fn any_host(&self, schedule: &mut Schedule<Self>) -> usize {
@@ -418,6 +444,9 @@ impl Environment for World {
             schedule.happen_after(delay, happening);
         }
         schedule.happen_after(CALM_FROM.since_boot(), Happening::Calm);
+        for (number, (at, _)) in self.script.timed.iter().enumerate() {
+            schedule.happen_after(*at, Happening::Scripted(number));
+        }
     }
 
     fn act(
@@ -447,7 +476,8 @@ impl Environment for World {
             }
             Action::StartEtcd { plan, start } => self.start_etcd(host, plan, start)?,
             Action::Publish(status) => self.statuses[host] = Some(status),
-            Action::Answer(_) | Action::WakeAt(_) => {}
+            Action::Answer(answer) => self.answers.push(answer),
+            Action::WakeAt(_) => {}
         }
         if schedule.mishap(
             self.scenario.cuts_between,
@@ -455,7 +485,8 @@ impl Environment for World {
         ) {
             self.cut(schedule, host);
         }
-        Ok(())
+        self.actions += 1;
+        self.spring_traps(schedule)
     }
 
     fn happen(
@@ -495,8 +526,11 @@ impl Environment for World {
             }
             Happening::NetworkMayChange => {
                 let apart = schedule.mishap(self.scenario.partitions, "the network splits");
-                for disks in &mut self.hosts {
-                    disks.side = if apart { schedule.random().below(2) } else { 0 };
+                // Without splits of its own, a script's are left alone.
+                if self.scenario.partitions > 0 {
+                    for disks in &mut self.hosts {
+                        disks.side = if apart { schedule.random().below(2) } else { 0 };
+                    }
                 }
                 let delay = MILLISECOND * 300 + schedule.random().up_to(SECOND * 3);
                 schedule.happen_after(delay, Happening::NetworkMayChange);
@@ -555,8 +589,12 @@ impl Environment for World {
                     }
                 }
             }
+            Happening::Scripted(number) => {
+                let (_, commands) = self.script.timed[number].clone();
+                self.obey(schedule, &commands)?;
+            }
         }
-        Ok(())
+        self.spring_traps(schedule)
     }
 
     fn told(&mut self, _: BootTime, node: Node, event: &Event) {
