@@ -20,6 +20,7 @@
 //! | [`readyz`] | whether an apiserver is ready, at little cost |
 //! | [`enter`] | running a program inside of a namespace node |
 //! | [`patience`] | the measured speed of this machine; waiting for a condition |
+//! | [`writers`] | clients that write while masters die |
 //! | [`bench`] | the figures of `docs/benchmarks.md` |
 //! | [`error`] | what can go wrong |
 
@@ -41,3 +42,4 @@ pub mod readyz;
 pub mod saved;
 pub mod switch;
 pub mod tools;
+pub mod writers;

@@ -12,6 +12,7 @@ use masthead_lab::{
     patience::Look,
     plan::DiskRole,
     provider::{DiskCondition, Power, PowerChange, Signal},
+    writers::Writers,
 };
 use support::console;
 
@@ -84,6 +85,36 @@ fn a_power_cut_of_an_etcd_that_does_not_flush_loses_acknowledged_writes() {
         acknowledged.len()
     };
     assert!(missing > 0, "a cut that loses nothing proves nothing");
+}
+
+/// Writers see the outage, and nothing that was acknowledged to them is lost; etcd says who leads.
+#[test]
+fn writers_go_on_after_the_death_of_an_apiserver() {
+    const TIMEOUT: Duration = Duration::from_millis(250);
+    let fixture = Fixture::ready();
+    fixture.wait_until("a leader and a voter", SECONDS_10, || {
+        fixture.cluster.look_at_voters(&["m1"], 1)
+    });
+    assert_eq!(fixture.expect(fixture.cluster.etcd_leader(&["m1"])), "m1");
+
+    let writers = fixture.expect(Writers::start(&fixture.cluster, &["m1"], 2, TIMEOUT));
+    let wait_for = |enough: usize| {
+        fixture.wait_until("acknowledged writes", SECONDS_10 * 2, || {
+            let acknowledged = writers.acknowledged_through("m1");
+            Look::at(acknowledged >= enough, || {
+                format!("{acknowledged} of {enough}")
+            })
+        });
+    };
+    wait_for(20);
+    fixture.expect(fixture.m1().signal("kube-apiserver", Signal::Kill));
+    wait_for(writers.acknowledged() + 20);
+    let written = writers.stop();
+    let missing = fixture.expect(written.missing(&fixture.cluster, "m1"));
+    assert!(missing.is_empty(), "{missing:?} of {}", written.count());
+    // No apiserver starts faster.
+    let outage = written.longest_gap(None);
+    assert!(outage > TIMEOUT * 2, "{outage:?}");
 }
 
 #[test]

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `access` | logging in, by mastctl |
 //! | `description` | how far each node is, and `lab status` |
+//! | `etcd` | what etcd says of itself |
 //! | `endpoint` | the loopback port that leads to a master that is ready |
 
 mod access;
 mod description;
 mod endpoint;
+mod etcd;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +22,7 @@ use std::{
 
 pub(crate) use description::all_ready;
 pub use description::{Description, NodeDescription, Progress};
+pub use etcd::{EtcdMember, EtcdStatus};
 
 use crate::{
     directory::{Directory, write_private},

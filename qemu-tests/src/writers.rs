@@ -1,0 +1,282 @@
+//! Writers that go on while masters die, and what becomes of their writes.
+//!
+//! Each writer makes ConfigMaps, one after the other, through one master's apiserver, and tries each again until it is
+//! acknowledged: created, or found to exist, when the answer to an earlier try was lost. What was acknowledged must be
+//! there ever after; the longest time without an acknowledgement is the outage that clients have seen.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::json;
+use ureq::{
+    Agent,
+    tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig},
+};
+
+use crate::{
+    cluster::Cluster,
+    error::{Attempt, Error, Result},
+    tools::run,
+};
+
+/// Between two tries of a write that was refused.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// Writers at work. Dropping them ends them.
+pub struct Writers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    over: AtomicBool,
+    acknowledged: Mutex<Vec<Acknowledged>>,
+}
+
+/// A write that an apiserver has acknowledged.
+#[derive(Clone, Debug)]
+struct Acknowledged {
+    name: String,
+    through: String,
+    at: Instant,
+}
+
+/// What came of all writes.
+#[derive(Debug)]
+pub struct Written {
+    acknowledged: Vec<Acknowledged>,
+    ended: Instant,
+}
+
+impl Writers {
+    /// Starts so many writers to the apiserver of each of these nodes. A try that has no answer after `timeout` has
+    /// failed. The cluster must be ready: its kubeconfig is used.
+    pub fn start(
+        cluster: &Cluster,
+        nodes: &[&str],
+        writers_per_node: usize,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let tls = credentials(&cluster.directory().kubeconfig())?;
+        let shared = Arc::new(Shared {
+            over: AtomicBool::new(false),
+            acknowledged: Mutex::default(),
+        });
+        let mut threads = Vec::new();
+        for node in nodes {
+            let address = cluster.apiserver(node)?;
+            for number in 0..writers_per_node {
+                let writer = Writer {
+                    shared: Arc::clone(&shared),
+                    agent: Agent::config_builder()
+                        .tls_config(tls.clone())
+                        .timeout_global(Some(timeout))
+                        .http_status_as_error(false)
+                        .build()
+                        .into(),
+                    address,
+                    node: (*node).to_owned(),
+                    prefix: format!("written-{node}-{number}"),
+                };
+                threads.push(thread::spawn(move || writer.work()));
+            }
+        }
+        Ok(Self { shared, threads })
+    }
+
+    /// How many writes have been acknowledged so far, through any node.
+    pub fn acknowledged(&self) -> usize {
+        self.shared.acknowledged().len()
+    }
+
+    /// How many writes have been acknowledged so far through that node.
+    pub fn acknowledged_through(&self, node: &str) -> usize {
+        let acknowledged = self.shared.acknowledged();
+        let through = acknowledged.iter().filter(|write| write.through == node);
+        through.count()
+    }
+
+    /// Ends them, and says what came of it. What is not acknowledged by now does not count.
+    pub fn stop(mut self) -> Written {
+        self.end();
+        Written {
+            acknowledged: std::mem::take(&mut *self.shared.acknowledged()),
+            ended: Instant::now(),
+        }
+    }
+
+    fn end(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            // One that has panicked has acknowledged what it has.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn acknowledged(&self) -> MutexGuard<'_, Vec<Acknowledged>> {
+        self.acknowledged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Written {
+    /// How many writes were acknowledged.
+    pub fn count(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// The longest time without an acknowledgement through that node, or through any if none is named.
+    pub fn longest_gap(&self, node: Option<&str>) -> Duration {
+        let mut times: Vec<Instant> = self
+            .acknowledged
+            .iter()
+            .filter(|write| node.is_none_or(|node| write.through == node))
+            .map(|write| write.at)
+            .collect();
+        times.push(self.ended);
+        times.sort_unstable();
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        gaps.max().unwrap_or_default()
+    }
+
+    /// The acknowledged writes that a master does not have. It is asked for its own view: a read that the quorum
+    /// agrees on.
+    pub fn missing(&self, cluster: &Cluster, node: &str) -> Result<BTreeSet<String>> {
+        let server = format!("--server=https://{}", cluster.apiserver(node)?);
+        let mut list = cluster.kubectl();
+        list.args([
+            &server,
+            "--request-timeout=60s",
+            "get",
+            "configmaps",
+            "--output=name",
+        ]);
+        let there = run(&mut list)?;
+        let there: BTreeSet<&str> = there
+            .lines()
+            .map(|line| line.trim_start_matches("configmap/"))
+            .collect();
+        let names = self.acknowledged.iter().map(|write| &write.name);
+        let missing = names.filter(|name| !there.contains(name.as_str()));
+        Ok(missing.cloned().collect())
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    agent: Agent,
+    address: SocketAddr,
+    node: String,
+    prefix: String,
+}
+
+impl Writer {
+    fn work(&self) {
+        for number in 0_u64.. {
+            let name = format!("{}-{number}", self.prefix);
+            while !self.write(&name) {
+                if self.shared.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                thread::sleep(BETWEEN_TRIES);
+            }
+            self.shared.acknowledged().push(Acknowledged {
+                name,
+                through: self.node.clone(),
+                at: Instant::now(),
+            });
+            if self.shared.over.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// One try. True when the ConfigMap is there for certain.
+    fn write(&self, name: &str) -> bool {
+        let url = format!(
+            "https://{}/api/v1/namespaces/default/configmaps",
+            self.address
+        );
+        let object =
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
+        let answer = self
+            .agent
+            .post(url)
+            .content_type("application/json")
+            .send(object.to_string());
+        let Ok(mut answer) = answer else { return false };
+        // To its end, so that the connection can be used again.
+        let whole = answer.body_mut().read_to_vec().is_ok();
+        // 409, AlreadyExists: an earlier try went through, and its answer was lost.
+        whole && matches!(answer.status().as_u16(), 201 | 409)
+    }
+}
+
+/// The authority, and the client's certificate and key, of a kubeconfig that mastctl has written.
+fn credentials(kubeconfig: &Path) -> Result<TlsConfig> {
+    let text =
+        fs::read_to_string(kubeconfig).attempt(|| format!("read {}", kubeconfig.display()))?;
+    let wrong = |what: &str| Error::Refused(format!("{}: {what}", kubeconfig.display()));
+    let field = |name: &str| {
+        let value = text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(": "));
+        let value = value.ok_or_else(|| wrong(&format!("no {name}")))?;
+        STANDARD
+            .decode(value.trim())
+            .map_err(|error| wrong(&format!("{name}: {error}")))
+    };
+    let certificate = |name: &str| {
+        Certificate::from_pem(&field(name)?).map_err(|error| wrong(&format!("{name}: {error}")))
+    };
+    let key = PrivateKey::from_pem(&field("client-key-data")?)
+        .map_err(|error| wrong(&format!("client-key-data: {error}")))?;
+    let authority = certificate("certificate-authority-data")?;
+    let client = ClientCert::new_with_certs(&[certificate("client-certificate-data")?], key);
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&[authority]))
+        .client_cert(Some(client))
+        .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_gap_is_between_acknowledgements_or_before_the_end() {
+        let start = Instant::now();
+        let at = |seconds: u64, through: &str| Acknowledged {
+            name: seconds.to_string(),
+            through: through.to_owned(),
+            at: start + Duration::from_secs(seconds),
+        };
+        let written = Written {
+            acknowledged: vec![at(0, "m1"), at(3, "m2"), at(1, "m1"), at(4, "m2")],
+            ended: start + Duration::from_secs(5),
+        };
+        assert_eq!(written.longest_gap(None), Duration::from_secs(2));
+        assert_eq!(written.longest_gap(Some("m1")), Duration::from_secs(4));
+        assert_eq!(written.longest_gap(Some("m2")), Duration::from_secs(1));
+    }
+}
