@@ -1,16 +1,19 @@
 //! The controller manager's command line.
 
-use std::time::Duration;
-
-use masthead_lifecycle::{Forgiveness, Policy, ProbePolicy};
 use masthead_pki::{AuthorityKind, Purpose};
 
+use crate::controller::{Common, Controller};
 use crate::files::{Files, Reading};
-use crate::flags::{Flags, LeaderElection, scaled};
-use crate::kubeconfig::{Credential, Kubeconfig};
+use crate::flags::{LeaderElection, scaled};
 use crate::{CONTROLLER_MANAGER_PORT, Component, Inputs, Service};
 
 const COMPONENT: Component = Component::KubeControllerManager;
+const CONTROLLER: Controller = Controller {
+    component: COMPONENT,
+    port: CONTROLLER_MANAGER_PORT,
+    client: Purpose::ControllerManagerClient,
+    serving: Purpose::ControllerManagerServing,
+};
 
 pub(crate) fn service(inputs: &Inputs<'_>, files: &mut Files<'_>) -> Service {
     Service {
@@ -20,44 +23,18 @@ pub(crate) fn service(inputs: &Inputs<'_>, files: &mut Files<'_>) -> Service {
         environment: Vec::new(),
         readiness: files.probe(CONTROLLER_MANAGER_PORT, "/healthz"),
         liveness: files.probe(CONTROLLER_MANAGER_PORT, "/healthz"),
-        policy: Policy {
-            // Its rights are written while the apiserver becomes ready; before, it would only be refused.
-            after: vec![Component::KubeApiserver.name().into()],
-            readiness: Some(ProbePolicy::READINESS),
-            liveness: Some(ProbePolicy::LIVENESS),
-            startup: Duration::from_secs(120),
-            // It ends, with 1, whenever it loses its leadership, such as to a restarting apiserver.
-            forgiveness: Some(Forgiveness {
-                codes: vec![1],
-                at_most: 2,
-            }),
-            stop_grace: Duration::from_secs(15),
-            ..Policy::default()
-        },
+        policy: Controller::policy(),
     }
 }
 
 fn arguments(inputs: &Inputs<'_>, files: &mut Files<'_>) -> Vec<String> {
     let owner = Some(COMPONENT);
     let kubernetes = &inputs.seed.kubernetes;
-    let authority = files.authority(owner, AuthorityKind::Kubernetes);
-    let proxy_authority = files.authority(owner, AuthorityKind::FrontProxy);
-    let client = files.leaf(owner, Purpose::ControllerManagerClient, Reading::Watched);
-    let serving = files.leaf(owner, Purpose::ControllerManagerServing, Reading::Watched);
-    let kubeconfig = Kubeconfig {
-        cluster: &inputs.seed.cluster,
-        server: &inputs.local_apiserver(),
-        authority: Credential::Path(&authority),
-        user: COMPONENT.name(),
-        certificate: Credential::Path(&client.0),
-        key: Credential::Path(&client.1),
-    };
-    let kubeconfig = files.document(
-        COMPONENT,
-        "kubeconfig.json",
-        &kubeconfig.document(),
-        Reading::Once,
-    );
+    let Common {
+        mut flags,
+        authority,
+        kubeconfig,
+    } = CONTROLLER.common(inputs, files);
     let signing_key = files.add(
         owner,
         "kubernetes-ca.key",
@@ -71,23 +48,8 @@ fn arguments(inputs: &Inputs<'_>, files: &mut Files<'_>) -> Vec<String> {
         Reading::Once,
     );
 
-    let mut flags = Flags::default();
     flags
-        .set("bind-address", inputs.loopback())
-        .set("secure-port", CONTROLLER_MANAGER_PORT)
-        .set("tls-cert-file", serving.0)
-        .set("tls-private-key-file", serving.1)
-        .set("tls-min-version", "VersionTLS13")
-        // The local apiserver only: its failure moves the work to another master.
-        .set("kubeconfig", &kubeconfig)
-        .set("authentication-kubeconfig", &kubeconfig)
-        .set("authorization-kubeconfig", &kubeconfig)
-        .set("client-ca-file", &authority)
-        .set("requestheader-client-ca-file", proxy_authority)
-        .set(
-            "requestheader-allowed-names",
-            Purpose::FrontProxyClient.common_name(),
-        )
+        .set("kubeconfig", kubeconfig)
         .set("cluster-name", &inputs.seed.cluster)
         .set("root-ca-file", &authority)
         .set("cluster-signing-cert-file", &authority)

@@ -12,6 +12,7 @@
 
 mod apiserver;
 mod bootstrap;
+mod controller;
 mod controller_manager;
 mod etcd;
 mod files;
