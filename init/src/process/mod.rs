@@ -11,6 +11,7 @@
 //! | [`launch`] | what to start: program, account, capabilities, limits |
 //! | `policy` | both of the latter from `configs/node/services.toml` |
 //! | [`start`](mod@start) | starts it, and tells which step failed |
+//! | `plan` | what the parent prepares for the child, and what that reports |
 //! | `child` | the one unsafe module: `clone3` and what the child does before `execve` |
 //! | [`running`] | a process held by its pidfd; adoption |
 //!
@@ -20,6 +21,7 @@
 mod child;
 pub mod launch;
 pub mod leaf;
+mod plan;
 mod policy;
 pub mod running;
 pub mod start;

@@ -15,9 +15,10 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use super::child::{self, Child, Plan, REPORT_SIZE, Report, Step};
+use super::child::{self, Child};
 use super::launch::{Launch, ResourceLimit};
 use super::leaf::{Leaf, LeafError};
+use super::plan::{Plan, REPORT_SIZE, Report, Step};
 use super::running::Running;
 use super::stat::Stat;
 
