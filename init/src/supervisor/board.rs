@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use masthead_api::status::{
@@ -228,26 +229,35 @@ impl Board {
         }
     }
 
-    fn output_troubles(&self, disks: &[Disk]) -> Vec<Reason> {
+    /// One reason for all services whose output is not stored: it is nearly always one disk.
+    fn output_troubles(&self, disks: &[Disk]) -> Option<Reason> {
         let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
-        outputs
-            .iter()
-            .filter_map(|(service, handle)| {
-                let state = handle.watch().borrow().clone();
-                let trouble = state
-                    .trouble
-                    .filter(|trouble| !is_waited_for(trouble.cause, disks))?;
-                Some(
-                    Reason::new(ReasonCode::OutputNotStored, Timestamp::from(trouble.since)).with_cause(
-                        format!(
-                            "The output of {service} is not copied to disk: {}; {} bytes were dropped.",
-                            trouble.detail, state.lost
-                        ),
-                    ),
-                )
-            })
-            .collect()
+        let states = outputs.iter().map(|(service, handle)| {
+            let state = handle.watch().borrow().clone();
+            (service.as_str(), state)
+        });
+        output_not_stored(states, disks)
     }
+}
+
+fn output_not_stored<'a>(
+    states: impl Iterator<Item = (&'a str, output::State)>,
+    disks: &[Disk],
+) -> Option<Reason> {
+    let mut causes = Vec::new();
+    let mut since: Option<SystemTime> = None;
+    for (service, state) in states {
+        let trouble = state.trouble;
+        let Some(trouble) = trouble.filter(|trouble| !is_waited_for(trouble.cause, disks)) else {
+            continue;
+        };
+        since = Some(since.map_or(trouble.since, |since| since.min(trouble.since)));
+        let (detail, lost) = (trouble.detail, state.lost);
+        causes.push(format!("{service} ({detail}; {lost} bytes were dropped)"));
+    }
+    let since = Timestamp::from(since?);
+    let cause = format!("Output is not copied to disk: {}.", causes.join(", "));
+    Some(Reason::new(ReasonCode::OutputNotStored, since).with_cause(cause))
 }
 
 /// Whether output is not stored only because DATA is not there yet. That the node waits for its seed or
@@ -312,5 +322,31 @@ mod tests {
         let lost = [candidate, disk("DATA", DiskState::Lost)];
         assert!(!is_waited_for(DiskAbsent, &lost));
         assert!(!is_waited_for(DiskFull, &[]));
+    }
+
+    #[test]
+    fn services_that_share_a_trouble_share_a_reason() {
+        let trouble = |since| output::State {
+            lost: 7,
+            trouble: Some(output::Trouble {
+                cause: output::Cause::DiskStalled,
+                detail: "a write has not come back".to_owned(),
+                since: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(since),
+            }),
+            ..output::State::default()
+        };
+        let states = [
+            ("etcd", trouble(90)),
+            ("kube-apiserver", output::State::default()),
+            ("kube-scheduler", trouble(60)),
+        ];
+        let reason = output_not_stored(states.into_iter(), &[]).expect("a reason");
+        assert_eq!(reason.since, Timestamp::from_unix_millis(60_000));
+        let cause = reason.cause;
+        for part in ["etcd (", "kube-scheduler (", "7 bytes"] {
+            assert!(cause.contains(part), "{cause}");
+        }
+        assert!(!cause.contains("kube-apiserver"), "{cause}");
+        assert_eq!(output_not_stored([].into_iter(), &[]), None);
     }
 }
