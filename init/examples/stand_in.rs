@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use masthead_init::link::{Ending, FromPid1, SUPERVISOR_LINK_FD, SupervisorLink};
-use masthead_init::pid1;
+use masthead_init::{pid1, supervisor};
 use masthead_policy::readback::{self, Difference};
 use masthead_policy::{KernelSettings, Mounts};
 
@@ -62,6 +62,22 @@ async fn supervise(directory: &Path) -> ExitCode {
             orphan.spawn().expect("a process").id()
         ));
     }
+    if says("crowd") {
+        // More exits than a link has room for and PID 1 keeps, of children whose parent ends before them.
+        let script = "n=0; while [ $n -lt 600 ]; do sh -c ': &'; n=$((n + 1)); done";
+        let shell = Command::new("/bin/sh").args(["-c", script]).status();
+        assert!(shell.expect("a shell").success());
+        report("crowded".into());
+    }
+    if says("panics-beside") {
+        supervisor::abort_on_panic();
+        let blocking = tokio::task::spawn_blocking(|| panic!("beside the tasks")).await;
+        report(format!("told of a panic: {}", blocking.is_err()));
+    }
+    if says("panics") {
+        supervisor::abort_on_panic();
+        tokio::spawn(async { panic!("in a task") });
+    }
     if says("replay") {
         link.replay().await.expect("sent");
     }
@@ -75,7 +91,7 @@ async fn supervise(directory: &Path) -> ExitCode {
     loop {
         tokio::select! {
             _ = beat.tick() => link.beat().await.expect("sent"),
-            message = link.next_message() => match message.expect("PID 1 lives") {
+            message = link.next_message(), if !says("deaf") || directory.join("go").exists() => match message.expect("PID 1 lives") {
                 FromPid1::Welcome(welcome) => {
                     report(format!("welcome {} {:?} pid {}", welcome.supervisor_starts,
                         welcome.previous_end, std::process::id()));

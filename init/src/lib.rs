@@ -9,6 +9,7 @@ pub mod disk;
 mod error_chain;
 pub mod identity;
 pub mod link;
+pub mod listeners;
 pub mod management;
 pub mod network;
 pub mod node;

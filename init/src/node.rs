@@ -125,6 +125,8 @@ pub struct NodeOptions {
 pub struct SupervisorOptions {
     /// The number of the descriptor that is its end of the link.
     pub link: RawFd,
+    /// How many sockets it inherits, see [`listeners`](crate::listeners).
+    pub listeners: u8,
     /// The node's options, as PID 1 has them.
     pub node: NodeOptions,
 }
@@ -144,6 +146,9 @@ pub enum OptionError {
     /// The descriptor is no number.
     #[error("the argument `{0}` is wrong: it takes the number of an open descriptor")]
     Link(String),
+    /// The number of sockets is none.
+    #[error("the argument `{0}` is wrong: it takes a number of sockets, up to 255")]
+    Listeners(String),
     /// The supervisor was not given its link.
     #[error("the supervisor is started by PID 1 only: `--link-fd` is missing")]
     NoLink,
@@ -235,19 +240,22 @@ impl SupervisorOptions {
     pub fn parse(arguments: &[OsString]) -> Result<Self, OptionError> {
         let mut node = NodeOptions::MACHINE;
         let mut link = None;
+        let mut listeners = 0;
         for argument in arguments {
-            match argument.to_string_lossy().strip_prefix("--link-fd=") {
-                Some(number) => {
-                    let number = number
-                        .parse()
-                        .map_err(|_| OptionError::Link(argument.to_string_lossy().into_owned()))?;
-                    link = Some(number);
-                }
-                None => node.take(argument)?,
+            let text = argument.to_string_lossy();
+            if let Some(number) = text.strip_prefix("--link-fd=") {
+                let number = number.parse();
+                link = Some(number.map_err(|_| OptionError::Link(text.into_owned()))?);
+            } else if let Some(number) = text.strip_prefix("--listeners=") {
+                let number = number.parse();
+                listeners = number.map_err(|_| OptionError::Listeners(text.into_owned()))?;
+            } else {
+                node.take(argument)?;
             }
         }
         Ok(Self {
             link: link.ok_or(OptionError::NoLink)?,
+            listeners,
             node,
         })
     }
@@ -271,10 +279,15 @@ mod tests {
     fn the_supervisor_gets_what_pid_1_got() {
         for text in ["", "--namespace --seed=/host/seed.toml --timing-scale=12.5"] {
             let node = NodeOptions::of_pid1(&words(text)).expect("options");
-            let mut arguments = words("--link-fd=3");
+            let mut arguments = words("--link-fd=3 --listeners=4");
             arguments.extend(node.arguments());
             let options = SupervisorOptions::parse(&arguments).expect("options");
-            assert_eq!(options, SupervisorOptions { link: 3, node });
+            let expected = SupervisorOptions {
+                link: 3,
+                listeners: 4,
+                node,
+            };
+            assert_eq!(options, expected);
         }
     }
 

@@ -20,8 +20,8 @@ use masthead_control_plane::{
     plan, subject_names,
 };
 use masthead_init::identity::{
-    Established, EtcdVolume, Identity, Keeper, Owners, apply_bootstrap, confirm_started, establish,
-    first_start, write_plan,
+    Established, EtcdVolume, Handover, Identity, Keeper, Owners, apply_bootstrap, confirm_started,
+    establish, first_start, write_plan,
 };
 use masthead_machine::Scale;
 use masthead_pki::{AuthorityKind, ClientKey, Leaves, issue_kubernetes_admin};
@@ -166,11 +166,14 @@ impl Node {
         };
         let etcd_start = first_start(&state, &volume(base), &identity).unwrap();
         assert_eq!(etcd_start, EtcdStart::New);
-        let keeper = Keeper::new(&state, identity.roots.clone(), |purpose| {
-            subject_names(purpose, &seed, master)
-        });
+        let keeper = Keeper::new(
+            &state,
+            Handover::in_directory(state.join("handover")),
+            identity.roots.clone(),
+            |purpose| subject_names(purpose, &seed, master),
+        );
         let issued = keeper.look(now).unwrap();
-        assert_eq!(issued.not_kept, None);
+        keeper.store(&issued).unwrap();
         let plan = plan(&Inputs {
             seed: &seed,
             master,

@@ -13,6 +13,7 @@ use masthead_init::output::{Bounds, Cause, Config, From, Handle, State, spawn};
 use masthead_machine::{Random, Scale};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -329,6 +330,36 @@ fn a_read_only_disk_is_named_and_picked_up_when_it_is_writable_again() {
         mount(none, &disk.0, none, MsFlags::MS_REMOUNT, none).unwrap();
         until_stored(&handle, lines(0..100).len() as u64).await;
         assert_eq!(node.stored(), lines(0..100));
+    });
+}
+
+/// A write of a dead supervisor that a stalled disk holds up may still reach the disk: until it has, nobody can say how
+/// far the copy got. Memory is kept within its bounds meanwhile.
+#[test]
+fn a_successor_copies_only_when_its_predecessor_has_no_write_under_way() {
+    let mut node = Node::new();
+    node.bounds.memory = 64 << 10;
+    run(async {
+        node.write(&lines(0..10));
+        let predecessor = File::open(node.path("talker")).unwrap();
+        flock(&predecessor, FlockOperation::LockExclusive).unwrap();
+        let handle = spawn(node.config());
+        let stalled = |state: &State| {
+            let trouble = state.trouble.as_ref();
+            trouble.is_some_and(|trouble| trouble.cause == Cause::DiskStalled)
+        };
+        until(&handle, stalled).await;
+        for number in 0..40 {
+            node.write(&lines(number * 1000..(number + 1) * 1000));
+        }
+        let bounded = until(&handle, |state| state.lost > 0).await;
+        assert_eq!(bounded.stored, 0);
+        drop(predecessor);
+        let whole = fs::metadata(node.path("talker")).unwrap().len();
+        until_stored(&handle, whole).await;
+        let stored = node.stored();
+        assert!(stored.starts_with("masthead: "), "{stored:.100}");
+        assert!(stored.ends_with(&lines(39_990..40_000)));
     });
 }
 

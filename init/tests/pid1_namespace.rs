@@ -139,6 +139,44 @@ fn a_supervisor_that_dies_while_it_stops_services_is_replaced_and_asked_again() 
 }
 
 #[test]
+fn a_signal_that_comes_before_pid_1_is_ready_is_kept() {
+    let mut node = Node::stopped_early();
+    send(node.pid1(), Signal::SIGTERM);
+    send(node.pid1(), Signal::SIGCONT);
+    let status = node.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
+    assert!(node.log().contains("asked to power off by signal 15"));
+}
+
+#[test]
+fn a_full_link_does_not_swallow_the_word_to_stop() {
+    let mut node = Node::start("crowd deaf");
+    node.wait_for_report("crowded");
+    node.wait_until("the crowd is reaped", || node.children_of_pid1().len() == 1);
+    assert!(node.log().contains("the table of exits is full"));
+    send(node.pid1(), Signal::SIGTERM);
+    node.wait_until("PID 1 wants the services stopped", || {
+        node.log().contains("asking the supervisor to stop")
+    });
+    node.release_orphans();
+    let status = node.wait_for_end();
+    assert_eq!(node.reported("stop "), ["PowerOff"]);
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
+}
+
+#[test]
+fn a_supervisor_ends_with_a_task_that_panics_and_not_with_blocking_work() {
+    let node = Node::start("panics-beside");
+    node.wait_for_report("told of a panic: true");
+    node.wait_for_report("welcome 1 None");
+    node.behave("panics");
+    send(node.supervisor(), Signal::SIGKILL);
+    node.wait_until("it ended by SIGABRT", || {
+        node.log().contains("the supervisor was killed by signal 6")
+    });
+}
+
+#[test]
 fn the_supervisors_word_ends_the_node() {
     let mut node = Node::start("powers-off");
     assert_eq!(node.wait_for_end().signal(), Some(Signal::SIGINT as i32));

@@ -4,7 +4,12 @@
 mod fixture;
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use fixture::{Fixture, SERVICES, etcd_without_fsync};
 use masthead_lab::{
@@ -307,6 +312,93 @@ fn a_new_supervisor_works_beside_a_read_only_disk() {
     fixture.expect(fixture.cluster.wait_until_ready());
 }
 
+/// Threads that wait in the kernel for a stalled disk outlive their killed supervisor, and so does what it had open:
+/// another one works beside it.
+#[test]
+fn a_supervisor_that_is_killed_while_its_disks_stall_is_replaced() {
+    let fixture = Fixture::ready();
+    let services = fixture.processes();
+    let root = PathBuf::from(format!("/proc/{}/root", services[0].1[0]));
+    let stalled = [DiskRole::Data, DiskRole::State];
+    for role in stalled {
+        fixture.expect(fixture.m1().set_disk(role, DiskCondition::Stalled));
+    }
+    let [before] = fixture.expect(fixture.m1().processes("supervisor"))[..] else {
+        panic!("one supervisor");
+    };
+    fixture.wait_until("threads that hang in both disks", A_MINUTE, || {
+        let hanging = threads_in_disks(before);
+        Look::at(hanging >= stalled.len(), || format!("{hanging}"))
+    });
+    fixture.expect(fixture.m1().signal("supervisor", Signal::Kill));
+    wait_for_another_supervisor(&fixture, SECONDS_10 * 2);
+    assert!(threads_in_disks(before) > 0, "the dead one is still there");
+    assert_eq!(fixture.processes(), services);
+    let scheduler = fixture.expect(fixture.m1().signal("kube-scheduler", Signal::Kill));
+    fixture.wait_until_replaced("kube-scheduler", &scheduler, SECONDS_10 * 2);
+
+    for role in stalled {
+        fixture.expect(fixture.m1().set_disk(role, DiskCondition::Healthy));
+    }
+    fixture.wait_until("the dead one to be gone", SECONDS_10, || {
+        let is_gone = !Path::new(&format!("/proc/{before}")).exists();
+        Look::at(is_gone, || "it is there".to_owned())
+    });
+    fixture.expect(fixture.cluster.wait_until_ready());
+    for service in SERVICES.into_iter().chain(["supervisor"]) {
+        fixture.wait_until(
+            "every line on the disk, once",
+            SECONDS_10 * 2,
+            || match compare_output(&root, service) {
+                Ok(()) => Look::Done(()),
+                Err(difference) => Look::NotYet(difference),
+            },
+        );
+    }
+    for (before, now) in services.iter().zip(&fixture.processes()) {
+        assert!(before == now || before.0 == "kube-scheduler", "{now:?}");
+    }
+}
+
+/// STATE is gone, and then the supervisor: its successor has what it needs in memory.
+#[test]
+fn a_new_supervisor_works_without_state() {
+    let fixture = Fixture::ready();
+    let services = fixture.processes();
+    fixture.expect(
+        fixture
+            .m1()
+            .set_disk(DiskRole::State, DiskCondition::Removed),
+    );
+    fixture.expect(fixture.m1().signal("supervisor", Signal::Kill));
+    wait_for_another_supervisor(&fixture, SECONDS_10);
+    assert_eq!(fixture.processes(), services);
+    for service in SERVICES {
+        let before = fixture.expect(fixture.m1().signal(service, Signal::Kill));
+        fixture.wait_until_replaced(service, &before, SECONDS_10 * 2);
+    }
+    fixture.expect(fixture.cluster.wait_until_ready());
+}
+
+/// What was started `new` for the first time starts again with what it has, also under the same supervisor.
+#[test]
+fn an_etcd_that_has_served_is_to_find_its_data() {
+    let fixture = Fixture::ready();
+    let state = |processes: &[i32]| {
+        let line = fs::read(format!("/proc/{}/cmdline", processes[0])).expect("etcd runs");
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let mut flags = line.split('\0');
+        let state = flags.find_map(|flag| flag.strip_prefix("--initial-cluster-state="));
+        state.expect("etcd is told").to_owned()
+    };
+    let before = fixture.expect(fixture.m1().processes("etcd"));
+    assert_eq!(state(&before), "new");
+    fixture.expect(fixture.m1().signal("etcd", Signal::Kill));
+    fixture.wait_until_replaced("etcd", &before, SECONDS_10);
+    let now = fixture.expect(fixture.m1().processes("etcd"));
+    assert_eq!(state(&now), "existing");
+}
+
 /// PID 1 has the operator's word, not only the supervisor that took it.
 #[test]
 fn a_power_off_outlives_the_supervisor_that_was_asked() {
@@ -318,6 +410,61 @@ fn a_power_off_outlives_the_supervisor_that_was_asked() {
     fixture.expect(fixture.m1().power_on());
     fixture.expect(fixture.cluster.wait_until_ready());
     assert_etcd_closed(&fixture);
+}
+
+/// Waits until the second supervisor of this boot answers.
+fn wait_for_another_supervisor(fixture: &Fixture, nominal: Duration) {
+    let look = || match fixture.status() {
+        Ok(status) => {
+            let supervisor = &status["node"]["supervisor"];
+            Look::at(supervisor["restarts"] == 1, || supervisor.to_string())
+        }
+        Err(error) => Look::NotYet(chain(&error)),
+    };
+    fixture.wait_until("another supervisor that answers", nominal, look);
+}
+
+/// Threads of a process that wait for a disk, where no signal reaches them.
+fn threads_in_disks(process: i32) -> usize {
+    let threads = fs::read_dir(format!("/proc/{process}/task"));
+    let stats = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    stats.filter(|stat| stat.contains(") D ")).count()
+}
+
+/// Compares what a service has written in this boot with what is on the disk: as long as the stream, without a
+/// loss or an overlap, and with the same end as what is still in memory.
+fn compare_output(root: &Path, service: &str) -> Result<(), String> {
+    let failed = |error: io::Error| error.to_string();
+    let folder = root.join("data/log").join(service);
+    let stream = fs::read(root.join("run/masthead/output").join(service)).map_err(failed)?;
+    let mut names: Vec<_> = fs::read_dir(&folder)
+        .map_err(failed)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let mut stored = Vec::new();
+    for name in &names {
+        // BOOT-OFFSET.log; a name of another form stands for a loss.
+        let number = |name: &str| name.strip_suffix(".log")?.split_once('-')?.1.parse().ok();
+        if number(name) != Some(stored.len()) {
+            return Err(format!("{service}: {names:?}"));
+        }
+        stored.extend(fs::read(folder.join(name)).map_err(failed)?);
+    }
+    // Memory keeps at least this much of what is on the disk.
+    let in_memory = stream.len().saturating_sub(64 << 10);
+    if stored.len() == stream.len() && stored[in_memory..] == stream[in_memory..] {
+        return Ok(());
+    }
+    let (written, stored) = (stream.len(), stored.len());
+    Err(format!(
+        "{service}: {written} bytes written, {stored} stored in {names:?}"
+    ))
 }
 
 fn restarts(fixture: &Fixture, service: &str) -> u64 {

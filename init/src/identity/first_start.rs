@@ -15,6 +15,7 @@ use masthead_api::ReasonCode;
 use masthead_control_plane::EtcdStart;
 
 use super::founding::Identity;
+use super::handover::Handover;
 use super::problem::Problem;
 use super::record::{Document as _, StartedMarker, StartedRecord, parse, render};
 use super::storage::{Durable, Storage, StorageError, read};
@@ -141,6 +142,30 @@ pub fn confirm_started(state: &Path) -> Result<(), Problem> {
         ..record
     };
     Ok(Durable.replace(&path, &render(&record))?)
+}
+
+/// The name under which a supervisor hands over how etcd starts.
+const ETCD_START: &str = "etcd-start";
+const NEW: &[u8] = b"new\n";
+const EXISTING: &[u8] = b"existing\n";
+
+/// Keeps how etcd starts in this boot for a supervisor that replaces this one.
+pub fn keep_etcd_start(handover: &Handover, start: EtcdStart) -> Result<(), StorageError> {
+    let word = match start {
+        EtcdStart::New => NEW,
+        EtcdStart::Existing => EXISTING,
+    };
+    handover.keep(ETCD_START, word)
+}
+
+/// How etcd starts, as an earlier supervisor of this boot has decided. It was right then, and nothing but etcd itself
+/// has written to ETCD since: file systems are mounted once.
+pub fn handed_over_etcd_start(handover: &Handover) -> Option<EtcdStart> {
+    match handover.read(ETCD_START)?.as_slice() {
+        NEW => Some(EtcdStart::New),
+        EXISTING => Some(EtcdStart::Existing),
+        _ => None,
+    }
 }
 
 /// Whether there is a write-ahead log below etcd's data directory. One that cannot be looked for is an error, not

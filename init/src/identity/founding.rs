@@ -21,6 +21,7 @@ use masthead_seed::{Master, Seed};
 use rustix::rand::{GetRandomFlags, getrandom};
 use time::OffsetDateTime;
 
+use super::handover::Handover;
 use super::problem::Problem;
 use super::record::{
     Document as _, IdentityRecord, MemberRecord, digest, hexadecimal, parse, render,
@@ -87,6 +88,38 @@ pub(super) fn establish_on(
     }
 }
 
+/// Keeps what makes the identity for a supervisor that replaces this one: the files of STATE, as they are.
+pub fn hand_over(state: &Path, handover: &Handover) -> Result<(), StorageError> {
+    let places = Places::below(state);
+    let keep = |name: &str, path: &Path| match read(path)? {
+        Some(contents) => handover.keep(name, &contents),
+        // What is missing is found missing by the successor.
+        None => Ok(()),
+    };
+    keep("machine-id", &places.machine_id)?;
+    for name in pki_names() {
+        keep(&format!("pki/{name}"), &places.pki.join(&name))?;
+    }
+    // It has the digests of the others: with it, all are there.
+    keep("identity.json", &places.identity)
+}
+
+/// The identity that an earlier supervisor of this boot has handed over; `None` if none has. Does not touch STATE.
+pub fn handed_over(
+    handover: &Handover,
+    seed: &Seed,
+    master: &Master,
+) -> Result<Option<Identity>, Problem> {
+    let places = Places::below(handover.directory());
+    let Some(bytes) = read(&places.identity)? else {
+        return Ok(None);
+    };
+    let record = parse(&places.identity, &bytes)?;
+    let machine_id = read_machine_id(&places.machine_id)?
+        .ok_or_else(|| Problem::damaged(&places.machine_id, "missing."))?;
+    load(&places, record, machine_id, seed, master).map(Some)
+}
+
 fn formation_of_several(seed: &Seed) -> Problem {
     Problem {
         code: ReasonCode::FormationOfSeveral,
@@ -100,7 +133,7 @@ fn formation_of_several(seed: &Seed) -> Problem {
 
 /// Where things lie on STATE.
 pub(super) struct Places {
-    machine_id: PathBuf,
+    pub(super) machine_id: PathBuf,
     pub(super) peer_key: PathBuf,
     identity: PathBuf,
     pki: PathBuf,
@@ -158,21 +191,29 @@ fn random_id() -> Result<String, Problem> {
     Ok(hexadecimal(&bytes))
 }
 
+/// The machine's id as it was written, if it was.
+pub(super) fn read_machine_id(path: &Path) -> Result<Option<String>, Problem> {
+    let Some(bytes) = read(path)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let id = text.trim_end();
+    let valid = id.len() == 32
+        && id
+            .bytes()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    if valid {
+        Ok(Some(id.to_owned()))
+    } else {
+        Err(Problem::damaged(path, "not 32 hexadecimal digits."))
+    }
+}
+
 /// The machine's id: read, or made at the first boot.
 pub(super) fn machine_id(storage: &impl Storage, places: &Places) -> Result<String, Problem> {
     let path = &places.machine_id;
-    if let Some(bytes) = read(path)? {
-        let text = String::from_utf8_lossy(&bytes);
-        let id = text.trim_end();
-        let valid = id.len() == 32
-            && id
-                .bytes()
-                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-        return if valid {
-            Ok(id.to_owned())
-        } else {
-            Err(Problem::damaged(path, "not 32 hexadecimal digits."))
-        };
+    if let Some(id) = read_machine_id(path)? {
+        return Ok(id);
     }
     if exists(&places.identity)? {
         return Err(Problem::damaged(
@@ -283,6 +324,14 @@ fn pki_files(roots: &Roots) -> BTreeMap<String, Secret> {
     );
     files.insert(ENCRYPTION_KEY.to_owned(), roots.encryption.base64());
     files
+}
+
+/// The names of [`pki_files`].
+fn pki_names() -> impl Iterator<Item = String> {
+    let authorities = AuthorityKind::ALL.into_iter();
+    authorities
+        .flat_map(|kind| [certificate_name(kind), key_name(kind)])
+        .chain([SERVICE_ACCOUNT_KEY.to_owned(), ENCRYPTION_KEY.to_owned()])
 }
 
 const SERVICE_ACCOUNT_KEY: &str = "service-account.key";

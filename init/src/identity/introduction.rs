@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use masthead_pki::{PeerKey, Secret};
 
-use super::founding::{Places, machine_id};
+use super::founding::{Places, machine_id, read_machine_id};
+use super::handover::Handover;
 use super::problem::Problem;
-use super::storage::{Durable, Storage, read};
+use super::storage::{Durable, Storage, StorageError, read};
 use crate::error_chain::with_sources;
 
 /// What a node is to its peers.
@@ -28,9 +29,8 @@ pub(super) fn introduce_on(storage: &impl Storage, state: &Path) -> Result<Intro
     let places = Places::below(state);
     let machine_id = machine_id(storage, &places)?;
     let path = &places.peer_key;
-    let peer_key = if let Some(pem) = read(path)? {
-        PeerKey::parse(&Secret::new(pem))
-            .map_err(|error| Problem::damaged(path, format!("{}.", with_sources(&error))))?
+    let peer_key = if let Some(key) = read_peer_key(path)? {
+        key
     } else {
         let key = PeerKey::generate()?;
         storage.replace(path, key.pem().expose())?;
@@ -40,4 +40,34 @@ pub(super) fn introduce_on(storage: &impl Storage, state: &Path) -> Result<Intro
         machine_id,
         peer_key: Arc::new(peer_key),
     })
+}
+
+fn read_peer_key(path: &Path) -> Result<Option<PeerKey>, Problem> {
+    let Some(pem) = read(path)? else {
+        return Ok(None);
+    };
+    let parsed = PeerKey::parse(&Secret::new(pem));
+    parsed
+        .map(Some)
+        .map_err(|error| Problem::damaged(path, format!("{}.", with_sources(&error))))
+}
+
+/// Keeps it for a supervisor that replaces this one.
+pub fn hand_over_introduction(
+    handover: &Handover,
+    introduction: &Introduction,
+) -> Result<(), StorageError> {
+    let id = format!("{}\n", introduction.machine_id);
+    handover.keep("machine-id", id.as_bytes())?;
+    handover.keep("peer.key", introduction.peer_key.pem().expose())
+}
+
+/// What an earlier supervisor of this boot has handed over; `None` if none has. Does not touch STATE.
+pub fn handed_over_introduction(handover: &Handover) -> Result<Option<Introduction>, Problem> {
+    let places = Places::below(handover.directory());
+    let both = read_machine_id(&places.machine_id)?.zip(read_peer_key(&places.peer_key)?);
+    Ok(both.map(|(machine_id, peer_key)| Introduction {
+        machine_id,
+        peer_key: Arc::new(peer_key),
+    }))
 }

@@ -10,56 +10,68 @@ use masthead_pki::{
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::handover::Handover;
 use super::problem::Problem;
-use super::storage::{Durable, Storage, read};
+use super::storage::{Durable, Storage, StorageError, read};
 use crate::error_chain::with_sources;
 
 /// How often the clock is asked whether a leaf is due. Not only at the moment when the next one is: the clock may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
-/// Issues leaves and keeps them on STATE.
+/// Issues leaves and keeps them: in memory for the next supervisor, and on STATE for the next boot.
 #[derive(Clone, Debug)]
 pub struct Keeper {
-    leaves: PathBuf,
+    on_state: PathBuf,
+    handover: Handover,
     roots: Arc<Roots>,
     names: Vec<(Purpose, SubjectNames)>,
 }
 
 /// What came of a look at the leaves.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Issued {
     /// All leaves, valid now.
     pub leaves: Arc<Leaves>,
     /// Which of them are new, and why.
     pub renewed: Vec<(Purpose, Reason)>,
-    /// New ones could not be kept on STATE, because of this. They are good all the same; the next boot makes others.
-    pub not_kept: Option<String>,
 }
 
 impl Keeper {
     /// For STATE mounted at `state`; `names` says what each certificate is for
     /// ([`subject_names`](masthead_control_plane::subject_names)).
-    pub fn new(state: &Path, roots: Arc<Roots>, names: impl Fn(Purpose) -> SubjectNames) -> Self {
+    pub fn new(
+        state: &Path,
+        handover: Handover,
+        roots: Arc<Roots>,
+        names: impl Fn(Purpose) -> SubjectNames,
+    ) -> Self {
         let names = Purpose::ALL.map(|purpose| (purpose, names(purpose))).into();
         Self {
-            leaves: state.join("leaves"),
+            on_state: state.join(LEAVES),
+            handover,
             roots,
             names,
         }
     }
 
-    /// Reads the leaves, and issues those that need it at that time.
+    /// Reads the leaves, and issues those that need it at that time. Waits for STATE only for those that no supervisor
+    /// of this boot has handed over.
     pub fn look(&self, now: OffsetDateTime) -> Result<Issued, Problem> {
-        self.look_on(&Durable, now, |purpose| self.stored(purpose))
+        let issued = self.issue(now, |purpose| {
+            let kept = self.handover.read(&in_memory(purpose));
+            kept.and_then(|bytes| split(&bytes))
+                .or_else(|| split(&read(&self.path(purpose)).ok()??))
+        })?;
+        self.hand_over(&issued.leaves, Purpose::ALL);
+        Ok(issued)
     }
 
-    fn look_on(
+    /// All leaves: those that are `present`, but for those that are missing, due or for other names.
+    fn issue(
         &self,
-        storage: &impl Storage,
         now: OffsetDateTime,
         present: impl Fn(Purpose) -> Option<Leaf>,
     ) -> Result<Issued, Problem> {
-        let mut kept = storage.make_directory(&self.leaves);
         let mut renewed = Vec::new();
         let mut leaves = Vec::new();
         for (purpose, names) in &self.names {
@@ -71,34 +83,63 @@ impl Keeper {
             ) {
                 (Renewal::Keep { .. }, Some(leaf)) => leaf,
                 (decision, _) => {
-                    let leaf = issue(*purpose, names, authority, now)?;
-                    let path = self.path(*purpose);
-                    kept = kept.and_then(|()| storage.replace(&path, join(&leaf).expose()));
                     let reason = match decision {
                         Renewal::Issue(reason) => reason,
                         Renewal::Keep { .. } => Reason::Missing,
                     };
                     renewed.push((*purpose, reason));
-                    leaf
+                    issue(*purpose, names, authority, now)?
                 }
             };
             leaves.push((*purpose, leaf));
         }
-        let leaves = Leaves::from_all(leaves);
         Ok(Issued {
-            leaves: Arc::new(leaves),
+            leaves: Arc::new(Leaves::from_all(leaves)),
             renewed,
-            not_kept: kept.err().map(|error| with_sources(&error)),
         })
     }
 
-    /// A leaf as STATE has it. One that cannot be read is as good as none.
-    fn stored(&self, purpose: Purpose) -> Option<Leaf> {
-        split(&read(&self.path(purpose)).ok()??)
+    /// Keeps leaves in memory. Without that, the next supervisor reads those of STATE.
+    fn hand_over(&self, leaves: &Leaves, purposes: impl IntoIterator<Item = Purpose>) {
+        for purpose in purposes {
+            let file = join(leaves.get(purpose));
+            if let Err(error) = self.handover.keep(&in_memory(purpose), file.expose()) {
+                tracing::error!(error = %with_sources(&error), "a certificate is not handed over");
+                return;
+            }
+        }
+    }
+
+    /// Writes the new ones to STATE. They are good also when that fails; the next boot makes others.
+    pub fn store(&self, issued: &Issued) -> Result<(), StorageError> {
+        if issued.renewed.is_empty() {
+            return Ok(());
+        }
+        Durable.make_directory(&self.on_state)?;
+        for (purpose, _) in &issued.renewed {
+            let file = join(issued.leaves.get(*purpose));
+            Durable.replace(&self.path(*purpose), file.expose())?;
+        }
+        Ok(())
+    }
+
+    /// Tells which leaves are new, and stores them behind the caller's back: a disk that stalls keeps nobody waiting.
+    /// Must be called on the runtime.
+    pub fn tell_and_store(&self, issued: &Issued) {
+        for (purpose, reason) in &issued.renewed {
+            tracing::info!(leaf = purpose.name(), %reason, "issued a certificate");
+        }
+        let (keeper, issued) = (self.clone(), issued.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = keeper.store(&issued) {
+                let error = with_sources(&error);
+                tracing::warn!(%error, "new certificates are in use but not on STATE");
+            }
+        });
     }
 
     fn path(&self, purpose: Purpose) -> PathBuf {
-        self.leaves.join(purpose.name()).with_extension("pem")
+        self.on_state.join(file_name(purpose))
     }
 
     /// Looks now and then, and hands new leaves to `leaves`: rendering them for the services is the receiver's. Runs
@@ -111,15 +152,12 @@ impl Keeper {
             }
             let current = leaves.borrow().clone();
             let present = |purpose| Some(current.get(purpose).clone());
-            match self.look_on(&Durable, OffsetDateTime::now_utc(), present) {
+            match self.issue(OffsetDateTime::now_utc(), present) {
                 Ok(issued) if issued.renewed.is_empty() => {}
                 Ok(issued) => {
-                    for (purpose, reason) in &issued.renewed {
-                        tracing::info!(leaf = purpose.name(), %reason, "issued a certificate anew");
-                    }
-                    if let Some(error) = &issued.not_kept {
-                        tracing::warn!(%error, "new certificates are in use but not on STATE");
-                    }
+                    let renewed = issued.renewed.iter().map(|(purpose, _)| *purpose);
+                    self.hand_over(&issued.leaves, renewed);
+                    self.tell_and_store(&issued);
                     leaves.send_replace(issued.leaves);
                 }
                 Err(problem) => {
@@ -128,6 +166,17 @@ impl Keeper {
             }
         }
     }
+}
+
+/// The directory of leaves, on STATE and in memory.
+const LEAVES: &str = "leaves";
+
+fn file_name(purpose: Purpose) -> String {
+    format!("{}.pem", purpose.name())
+}
+
+fn in_memory(purpose: Purpose) -> String {
+    format!("{LEAVES}/{}", file_name(purpose))
 }
 
 /// Certificate and key in one file, so that they change together.

@@ -18,6 +18,7 @@
 //! - [`introduce`] reads who the machine is to its peers;
 //! - [`establish`] reads the identity, or founds a cluster of one;
 //! - [`first_start`] decides whether etcd may start, and as what;
+//! - [`Handover`] is the copy in memory that a supervisor leaves to its successor, for STATE may be gone by then;
 //! - [`Keeper`] issues leaves and keeps them valid;
 //! - [`bootstrap`] applies the objects that every cluster has.
 
@@ -25,6 +26,7 @@ mod bootstrap;
 mod deploy;
 mod first_start;
 mod founding;
+mod handover;
 mod introduction;
 mod keeper;
 mod problem;
@@ -35,9 +37,12 @@ mod tests;
 
 pub use bootstrap::{BootstrapError, apply_bootstrap, keep_bootstrap_applied};
 pub use deploy::{Changes, DeployError, Owners, make_service_directories, write_plan};
-pub use first_start::{EtcdVolume, confirm_started, first_start};
-pub use founding::{Established, Identity, establish};
-pub use introduction::{Introduction, introduce};
+pub use first_start::{
+    EtcdVolume, confirm_started, first_start, handed_over_etcd_start, keep_etcd_start,
+};
+pub use founding::{Established, Identity, establish, hand_over, handed_over};
+pub use handover::Handover;
+pub use introduction::{Introduction, hand_over_introduction, handed_over_introduction, introduce};
 pub use keeper::{Issued, Keeper};
 pub use problem::Problem;
 pub use storage::StorageError;

@@ -67,10 +67,17 @@ impl Storage for Durable {
     }
 
     fn write_new(&self, path: &Path, contents: &[u8]) -> Result<(), StorageError> {
+        // A rest of an earlier try goes: a dead supervisor may still have a write to that file under way, which a
+        // stalled disk carries out one day.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", path)(error));
+            }
+            _ => {}
+        }
         let written = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(path)
             .and_then(|mut file| {

@@ -462,7 +462,9 @@ fn everything_on_state_is_for_root_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let state = tempfile::tempdir().unwrap();
     let identity = found(state.path(), &Durable).unwrap();
-    keeper(state.path(), &identity, SINGLE).look(NOW).unwrap();
+    let keeper = keeper(state.path(), &identity, SINGLE);
+    keeper.store(&keeper.look(NOW).unwrap()).unwrap();
+    hand_over(state.path(), &keeper_handover(state.path())).unwrap();
     let mut directories = vec![state.path().to_owned()];
     let mut files = 0;
     while let Some(directory) = directories.pop() {
@@ -484,15 +486,23 @@ fn everything_on_state_is_for_root_alone() {
     }
     assert_eq!(
         files,
-        2 + 2 * AuthorityKind::ALL.len() + 2 + Purpose::ALL.len()
+        2 * (2 + 2 * AuthorityKind::ALL.len() + 2 + Purpose::ALL.len())
     );
+}
+
+/// Beside STATE here, so that one look finds both.
+fn keeper_handover(state: &Path) -> Handover {
+    Handover::in_directory(state.join("handover"))
 }
 
 fn keeper(state: &Path, identity: &Identity, text: &str) -> Keeper {
     let seed = seed(text);
-    Keeper::new(state, identity.roots.clone(), |purpose| {
-        subject_names(purpose, &seed, &seed.masters[0])
-    })
+    Keeper::new(
+        state,
+        keeper_handover(state),
+        identity.roots.clone(),
+        |purpose| subject_names(purpose, &seed, &seed.masters[0]),
+    )
 }
 
 #[test]
@@ -500,8 +510,11 @@ fn leaves_are_kept_until_they_are_due_or_names_change() {
     let state = tempfile::tempdir().unwrap();
     let identity = found(state.path(), &Durable).unwrap();
     let look = |text: &str, now| {
-        let issued = keeper(state.path(), &identity, text).look(now).unwrap();
-        assert_eq!(issued.not_kept, None);
+        let keeper = keeper(state.path(), &identity, text);
+        let issued = keeper.look(now).unwrap();
+        keeper.store(&issued).unwrap();
+        // The next boot begins without what was in memory.
+        fs::remove_dir_all(keeper_handover(state.path()).directory()).unwrap();
         issued
     };
     let count = |issued: &Issued, reason| {
@@ -541,10 +554,64 @@ fn leaves_are_issued_even_when_state_cannot_be_written() {
     let identity = found(state.path(), &Durable).unwrap();
     // In place of the directory: root can write anywhere else.
     fs::write(state.path().join("leaves"), "").unwrap();
-    let issued = keeper(state.path(), &identity, SINGLE).look(NOW).unwrap();
-    assert!(issued.not_kept.is_some());
+    let keeper = keeper(state.path(), &identity, SINGLE);
+    let issued = keeper.look(NOW).unwrap();
+    keeper.store(&issued).unwrap_err();
     let leaves: &Leaves = &issued.leaves;
     leaves.get(Purpose::EtcdServer).check("etcd").unwrap();
+    // And the next supervisor goes on with the same.
+    let again = keeper.look(NOW).unwrap();
+    assert!(again.renewed.is_empty());
+    assert_eq!(again.leaves, issued.leaves);
+}
+
+/// STATE is gone, and the supervisor with it: its successor has all that it needs in memory.
+#[test]
+fn a_successor_needs_no_state() {
+    let state = tempfile::tempdir().unwrap();
+    let memory = tempfile::tempdir().unwrap();
+    let handover = Handover::in_directory(memory.path().join("handover"));
+    let seed = seed(SINGLE);
+    let recall = || handed_over(&handover, &seed, &seed.masters[0]);
+    assert!(recall().unwrap().is_none(), "the first of this boot");
+    assert_eq!(handed_over_etcd_start(&handover), None);
+
+    let introduction = introduce(state.path()).unwrap();
+    assert!(handed_over_introduction(&handover).unwrap().is_none());
+    hand_over_introduction(&handover, &introduction).unwrap();
+    let known = handed_over_introduction(&handover).unwrap().unwrap();
+    assert_eq!(known.machine_id, introduction.machine_id);
+    assert_eq!(
+        known.peer_key.pem().expose(),
+        introduction.peer_key.pem().expose()
+    );
+
+    let identity = found(state.path(), &Durable).unwrap();
+    hand_over(state.path(), &handover).unwrap();
+    for start in [EtcdStart::New, EtcdStart::Existing] {
+        keep_etcd_start(&handover, start).unwrap();
+        assert_eq!(handed_over_etcd_start(&handover), Some(start));
+    }
+    let keeper = |state: &Path| {
+        let names = |purpose| subject_names(purpose, &seed, &seed.masters[0]);
+        Keeper::new(state, handover.clone(), identity.roots.clone(), names)
+    };
+    let first = keeper(state.path()).look(NOW).unwrap();
+
+    let gone = state.path().join("gone");
+    let recalled = recall().unwrap().unwrap();
+    assert_eq!(recalled.machine_id, identity.machine_id);
+    assert_eq!(recalled.cluster_id, identity.cluster_id);
+    assert_eq!(authorities(&recalled), authorities(&identity));
+    let second = keeper(&gone).look(NOW).unwrap();
+    assert!(second.renewed.is_empty());
+    assert_eq!(second.leaves, first.leaves);
+
+    // One that was cut while it was handing over has not handed over.
+    fs::remove_file(handover.path("pki/encryption-key")).unwrap();
+    assert!(recall().is_err());
+    fs::remove_file(handover.path("identity.json")).unwrap();
+    assert!(recall().unwrap().is_none());
 }
 
 #[test]

@@ -1,16 +1,13 @@
 //! The supervisor's end of the link.
 
-#![expect(
-    unsafe_code,
-    reason = "an inherited descriptor has only its number, and tokio trusts its owner"
-)]
-
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::descriptor;
 
 use super::{DecodeError, Ending, FromPid1, FromSupervisor, MESSAGE_SIZE, ProcessKey};
 
@@ -26,19 +23,15 @@ impl SupervisorLink {
     ///
     /// Fails when the descriptor is no socket.
     pub fn inherit(descriptor: RawFd) -> io::Result<Self> {
-        // SAFETY: the descriptor is only borrowed until fcntl(2) has said whether it is open.
-        let inherited = unsafe { BorrowedFd::borrow_raw(descriptor) };
-        rustix::net::sockopt::socket_type(inherited)?;
-        rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::CLOEXEC)?;
-        // SAFETY: PID 1 made it for this process, it is open, and nothing else here knows its number.
-        Self::new(unsafe { OwnedFd::from_raw_fd(descriptor) })
+        let inherited = descriptor::inherit(descriptor)?;
+        rustix::net::sockopt::socket_type(&inherited)?;
+        Self::new(inherited)
     }
 
     /// Wraps one end of a pair. Call it within a tokio runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        // SAFETY: an `OwnedFd` is open, and keeps its number as long as it lives.
-        let socket = unsafe { AsyncFd::register(socket) }?;
+        let socket = descriptor::watch(socket, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { socket })
     }
 

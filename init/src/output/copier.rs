@@ -42,8 +42,20 @@ impl Copier {
 
     /// Copies what is there, up to a bound. After an error the disk is asked anew how far the copy got.
     pub(super) fn round(&mut self) -> Result<Progress, Failure> {
+        let unreadable = |error: io::Error| Failure {
+            cause: Cause::SourceUnreadable,
+            detail: format!("cannot read `{}`: {error}", self.config.source.display()),
+        };
         let mut writer = if let Some(writer) = self.writer.take() {
             writer
+        } else if !self.source.lock().map_err(unreadable)? {
+            return Err(Failure {
+                cause: Cause::DiskStalled,
+                detail: format!(
+                    "a write of an earlier supervisor below `{}` has not come back yet",
+                    self.config.segments.display()
+                ),
+            });
         } else {
             let Config {
                 segments,
@@ -52,10 +64,6 @@ impl Copier {
                 ..
             } = &*self.config;
             Writer::open(segments, boot_number, *bounds)?
-        };
-        let unreadable = |error: io::Error| Failure {
-            cause: Cause::SourceUnreadable,
-            detail: format!("cannot read `{}`: {error}", self.config.source.display()),
         };
         let end = self.source.end().map_err(unreadable)?;
         if end < writer.position() {

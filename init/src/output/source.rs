@@ -23,7 +23,7 @@ use crate::descriptor;
 /// Holes have the granularity of pages.
 const PAGE: u64 = 4096;
 
-/// The file. Whoever may punch it holds its lock, so that there is only one.
+/// The file. Whoever copies from it holds its lock, so that there is only one.
 #[derive(Debug)]
 pub(super) struct Source {
     file: File,
@@ -41,8 +41,7 @@ pub(super) enum Found {
 }
 
 impl Source {
-    /// Opens the file to follow it, and makes it if need be. Fails with `WouldBlock` while somebody
-    /// else follows it, even if only with a last write to a stalled disk.
+    /// Opens the file to follow it, and makes it if need be.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut options = File::options();
         let file = options
@@ -52,11 +51,21 @@ impl Source {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self {
             file,
             punched: AtomicU64::new(0),
         })
+    }
+
+    /// Takes the right to copy, and says whether it could be had. It is free again only when nobody has a
+    /// write under way any more, not even a dead supervisor's last one to a stalled disk: before, nobody
+    /// could say how far the copy got. To take it again is nothing.
+    pub(super) fn lock(&self) -> io::Result<bool> {
+        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens the file to read it only.

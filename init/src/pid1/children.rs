@@ -10,7 +10,7 @@
 
 use std::ffi::{CString, NulError, OsString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 
@@ -19,6 +19,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::link::SUPERVISOR_LINK_FD;
+use crate::listeners::FIRST_LISTENER_FD;
+
+/// From here on are the descriptors that PID 1 keeps for its children.
+const LOWEST_KEPT_FD: RawFd = 32;
 
 /// A program with all that its start needs, prepared so that starting it allocates nothing.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct Program {
     leaf: Option<OwnedFd>,
     oom_score_adj: CString,
     limits: Vec<(Resource, u64)>,
+    listeners: Vec<OwnedFd>,
 }
 
 impl Program {
@@ -43,6 +48,7 @@ impl Program {
             leaf: None,
             oom_score_adj: CString::default(),
             limits: Vec::new(),
+            listeners: Vec::new(),
         })
     }
 
@@ -67,6 +73,16 @@ impl Program {
     pub fn with_limit(mut self, resource: Resource, value: u64) -> Self {
         self.limits.push((resource, value));
         self
+    }
+
+    /// Sockets that it gets from [`FIRST_LISTENER_FD`] on, in this order.
+    pub fn with_listeners(self, sockets: &[OwnedFd]) -> io::Result<Self> {
+        // Their own numbers are above all those that the child gives them, whatever their order.
+        let above = |socket| Ok(rustix::io::fcntl_dupfd_cloexec(socket, LOWEST_KEPT_FD)?);
+        Ok(Self {
+            listeners: sockets.iter().map(above).collect::<io::Result<_>>()?,
+            ..self
+        })
     }
 
     /// Starts it as a session of its own, with its end of the link as [`SUPERVISOR_LINK_FD`].
@@ -115,6 +131,11 @@ impl Program {
             // SAFETY: it replaces a descriptor of the child, whose owner in this copy of the
             // process is never used or dropped again.
             unsafe { libc::dup2(link.as_raw_fd(), SUPERVISOR_LINK_FD) };
+        }
+        // The link has its place by now, so that nothing that is needed is replaced.
+        for (number, socket) in (FIRST_LISTENER_FD..).zip(&self.listeners) {
+            // SAFETY: as above.
+            unsafe { libc::dup2(socket.as_raw_fd(), number) };
         }
     }
 }

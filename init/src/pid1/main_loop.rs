@@ -46,22 +46,32 @@ struct Supervisor {
     /// Gone once the supervisor has closed its end.
     link: Option<Pid1Link>,
     silenced: bool,
+    /// It has taken the word to stop the services.
+    told_to_stop: bool,
+}
+
+/// Blocks the signals that PID 1 acts on: CHLD, TERM (power off) and INT (reboot; Ctrl-Alt-Del on a
+/// machine). To be called first of all: what arrives before the loop then waits for it, instead of
+/// being lost, as the kernel drops what its PID 1 neither handles nor blocks.
+pub(super) fn block_signals() -> Result<(), Errno> {
+    signals().thread_block()
+}
+
+fn signals() -> SigSet {
+    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]
+        .into_iter()
+        .collect()
 }
 
 impl<'a> MainLoop<'a> {
-    /// Takes over the signals that PID 1 acts on: CHLD, TERM (power off) and INT (reboot;
-    /// Ctrl-Alt-Del on a machine). `program` is what is started as the supervisor.
+    /// Takes the signals that PID 1 acts on, which are blocked since its first moment. `program` is what
+    /// is started as the supervisor.
     pub fn new(options: &'a NodeOptions, program: &'a Program) -> Result<Self, Errno> {
-        let mut signals = SigSet::empty();
-        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
-            signals.add(signal);
-        }
-        signals.thread_block()?;
         Ok(Self {
             options,
             program,
             signals: SignalFd::with_flags(
-                &signals,
+                &signals(),
                 SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
             )?,
             exits: ExitTable::default(),
@@ -84,7 +94,7 @@ impl<'a> MainLoop<'a> {
             if let Some(ending) = self.act_on_time() {
                 return ending;
             }
-            self.send_exits();
+            self.send_owed();
             self.wait();
         }
     }
@@ -100,7 +110,7 @@ impl<'a> MainLoop<'a> {
             say!("asked to {} by signal {}", word(ending), signal.ssi_signo);
             let step = self.shutdown.request(now(), ending);
             // Neither asking the supervisor nor asking again ends the loop.
-            let _ = step.and_then(|step| self.carry_out(step));
+            let _ = step.and_then(Self::carry_out);
         }
     }
 
@@ -111,7 +121,7 @@ impl<'a> MainLoop<'a> {
                 Next::Running => return None,
                 Next::Nobody => {
                     let step = self.shutdown.nobody_left()?;
-                    return self.carry_out(step);
+                    return Self::carry_out(step);
                 }
                 Next::Ended(pid) => self.reap_one(pid),
             }
@@ -197,12 +207,12 @@ impl<'a> MainLoop<'a> {
             FromSupervisor::Request(ending) => {
                 say!("the supervisor was asked to end the node: {}", word(ending));
                 let step = self.shutdown.request(now(), ending);
-                let _ = step.and_then(|step| self.carry_out(step));
+                let _ = step.and_then(Self::carry_out);
             }
             FromSupervisor::Shutdown(ending) => {
                 say!("the supervisor has stopped the services: {}", word(ending));
                 let step = self.shutdown.services_stopped(now(), ending);
-                let _ = step.and_then(|step| self.carry_out(step));
+                let _ = step.and_then(Self::carry_out);
             }
         }
     }
@@ -213,12 +223,13 @@ impl<'a> MainLoop<'a> {
             match self.watch.due(now()) {
                 Some(Order::Start) => self.start_supervisor(),
                 Some(Order::Kill) => self.kill_silent_supervisor(),
+                Some(Order::Abandon) => self.abandon_supervisor(),
                 None => {}
             }
         }
         let step = self.shutdown.due(now())?;
         say!("time is up for this phase of the shutdown");
-        self.carry_out(step)
+        Self::carry_out(step)
     }
 
     fn start_supervisor(&mut self) {
@@ -247,6 +258,7 @@ impl<'a> MainLoop<'a> {
             pid,
             link: Some(link),
             silenced: false,
+            told_to_stop: false,
         });
         self.send(FromPid1::Welcome(Welcome {
             node_kind: self.options.kind,
@@ -254,9 +266,6 @@ impl<'a> MainLoop<'a> {
             supervisor_starts: self.starts,
             previous_end: self.previous_end,
         }));
-        if let Some(ending) = self.shutdown.stopping() {
-            self.send(FromPid1::Stop(ending));
-        }
     }
 
     fn kill_silent_supervisor(&mut self) {
@@ -275,14 +284,27 @@ impl<'a> MainLoop<'a> {
         );
     }
 
-    fn carry_out(&mut self, step: Step) -> Option<Ending> {
+    /// Goes on without the one that was killed and is not gone. What is left of it runs no more; reaped one
+    /// day, it is an exit like any other.
+    fn abandon_supervisor(&mut self) {
+        let Some(supervisor) = self.supervisor.take() else {
+            return;
+        };
+        self.previous_end = PreviousEnd::Silent;
+        let delay = self.watch.ended(now()).as_millis();
+        say!(
+            "the supervisor, process {}, does not die while a disk does not answer; another one beside it in {delay} ms",
+            supervisor.pid
+        );
+    }
+
+    fn carry_out(step: Step) -> Option<Ending> {
         match step {
             Step::AskSupervisor(ending) => {
                 say!(
                     "asking the supervisor to stop the services, then {}",
                     word(ending)
                 );
-                self.send(FromPid1::Stop(ending));
             }
             Step::TerminateAll => {
                 say!("asking all processes to end");
@@ -317,7 +339,20 @@ impl<'a> MainLoop<'a> {
         }
     }
 
-    fn send_exits(&mut self) {
+    /// The word to stop the services, if the supervisor has not taken it yet.
+    fn stop_owed(&self) -> Option<Ending> {
+        let told = self.supervisor.as_ref()?.told_to_stop;
+        self.shutdown.stopping().filter(|_| !told)
+    }
+
+    /// Sends what the supervisor is owed, as far as it has room for it: a full link loses nothing.
+    fn send_owed(&mut self) {
+        if let Some(ending) = self.stop_owed() {
+            let taken = self.send(FromPid1::Stop(ending));
+            if let Some(supervisor) = &mut self.supervisor {
+                supervisor.told_to_stop = taken;
+            }
+        }
         while let Some(exit) = self.exits.next_to_send() {
             if !self.send(FromPid1::Exit(exit)) {
                 return;
@@ -348,7 +383,7 @@ impl<'a> MainLoop<'a> {
             None => poll(&mut [signals], timeout.as_ref()),
             Some(link) => {
                 let mut events = PollFlags::IN;
-                if self.exits.next_to_send().is_some() {
+                if self.stop_owed().is_some() || self.exits.next_to_send().is_some() {
                     events |= PollFlags::OUT;
                 }
                 poll(

@@ -48,6 +48,7 @@ use self::finish::give_up;
 use self::log::say;
 use self::main_loop::MainLoop;
 use crate::link::SUPERVISOR_LINK_FD;
+use crate::listeners;
 use crate::node::{Facility, NodeKind, NodeOptions, SCALE_IN_FIRMWARE};
 
 /// This binary, in every root.
@@ -60,6 +61,7 @@ pub fn main(arguments: &[OsString]) -> ! {
 
 /// The same with another program than `/init` in the supervisor's role.
 pub fn main_with(supervisor: &OsStr, arguments: &[OsString]) -> ! {
+    let blocked = main_loop::block_signals();
     panic::set_hook(Box::new(|panic| {
         say!("a fault of PID 1 itself: {panic}");
         finish::tell_kernel("PID 1 panicked; its last lines are on the console");
@@ -73,6 +75,9 @@ pub fn main_with(supervisor: &OsStr, arguments: &[OsString]) -> ! {
     } else {
         NodeKind::Machine
     };
+    if let Err(error) = blocked {
+        say!("signals that arrive before the supervisor is started are lost: {error}");
+    }
     let outcome = panic::catch_unwind(|| boot(kind, supervisor, arguments));
     match outcome {
         Ok(Err(reason)) => give_up(kind, Scale::REAL, &Chain(&*reason)),
@@ -180,18 +185,22 @@ fn load_modules(table: &Modules) {
     }
 }
 
-/// This binary in its other role: with its options, in its control group, under its limits.
+/// This binary in its other role: with its options and sockets, in its control group, under its limits.
 fn supervisor_program(
     path: &OsStr,
     options: &NodeOptions,
     leaf: Option<OwnedFd>,
 ) -> Result<Program, AnyError> {
+    let listeners = listeners::bind_all(|address, error| {
+        say!("{address} is left to each supervisor to bind: {error}");
+    });
     let mut arguments: Vec<OsString> = vec![
         "supervisor".into(),
         format!("--link-fd={SUPERVISOR_LINK_FD}").into(),
+        format!("--listeners={}", listeners.len()).into(),
     ];
     arguments.extend(options.arguments());
-    let mut program = Program::new(path, arguments)?;
+    let mut program = Program::new(path, arguments)?.with_listeners(&listeners)?;
     if let Some(leaf) = leaf {
         program = program.in_leaf(leaf);
     }

@@ -1,4 +1,5 @@
-//! When to start the supervisor, and when to kill a silent one: a state machine without effects.
+//! When to start the supervisor, when to kill a silent one, and when not to wait for its death any longer: a
+//! state machine without effects.
 
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use masthead_machine::{BootTime, Scale};
 pub const SILENCE: Duration = Duration::from_secs(5);
 /// A new supervisor may take so long to its first beat.
 pub const GRACE: Duration = Duration::from_secs(20);
+/// A killed one that is not gone by then is left to itself: one of its threads waits in the kernel for a
+/// disk, which no signal ends. It never runs again, so that another one may start beside what is left of it.
+pub const TO_DIE: Duration = Duration::from_secs(1);
 /// The wait before the second start in a row; it doubles with each further one.
 pub const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 /// The longest wait before a start: a supervisor is always tried again.
@@ -34,7 +38,7 @@ enum State {
         deadline: BootTime,
     },
     /// One was killed, and its death is still to come.
-    Killed { since: BootTime },
+    Killed { since: BootTime, deadline: BootTime },
 }
 
 /// What is to be done now.
@@ -44,6 +48,8 @@ pub enum Order {
     Start,
     /// Kill the one that runs, for its silence.
     Kill,
+    /// Wait no longer for the death of the one that was killed, and say [`Watch::ended`].
+    Abandon,
 }
 
 impl Watch {
@@ -77,18 +83,11 @@ impl Watch {
         }
     }
 
-    /// It was killed for another reason than its silence.
-    pub fn killed(&mut self) {
-        if let State::Running { since, .. } = self.state {
-            self.state = State::Killed { since };
-        }
-    }
-
-    /// It ended, or could not be started at all. Returns how long the next one has to wait.
+    /// It ended, was given up, or could not be started at all. Returns how long the next one has to wait.
     pub fn ended(&mut self, now: BootTime) -> Duration {
         let lived = match self.state {
             State::Waiting { .. } => Duration::ZERO,
-            State::Running { since, .. } | State::Killed { since } => now.since(since),
+            State::Running { since, .. } | State::Killed { since, .. } => now.since(since),
         };
         if lived >= self.scale * STEADY {
             self.failures = 0;
@@ -111,8 +110,7 @@ impl Watch {
     pub fn wake_at(&self) -> Option<BootTime> {
         match self.state {
             State::Waiting { start_at } => Some(start_at),
-            State::Running { deadline, .. } => Some(deadline),
-            State::Killed { .. } => None,
+            State::Running { deadline, .. } | State::Killed { deadline, .. } => Some(deadline),
         }
     }
 
@@ -135,10 +133,13 @@ impl Watch {
                     *deadline = now + *period;
                     return None;
                 }
-                self.state = State::Killed { since: *since };
+                self.state = State::Killed {
+                    since: *since,
+                    deadline: now + self.scale * TO_DIE,
+                };
                 Some(Order::Kill)
             }
-            State::Killed { .. } => None,
+            State::Killed { deadline, .. } => (now >= *deadline).then_some(Order::Abandon),
         }
     }
 }
@@ -166,13 +167,23 @@ mod tests {
         assert_eq!(watch.due(at(5999)), None);
         assert_eq!(watch.due(at(6000)), Some(Order::Kill));
         assert_eq!(watch.due(at(6001)), None);
-        assert_eq!(watch.wake_at(), None);
         watch.beat(at(6002));
         assert_eq!(
             watch.wake_at(),
-            None,
+            Some(at(7000)),
             "a last beat from before does not revive it"
         );
+    }
+
+    #[test]
+    fn one_that_does_not_die_is_given_up_and_replaced() {
+        let mut watch = running(10.0);
+        watch.beat(at(0));
+        assert_eq!(watch.due(at(50_000)), Some(Order::Kill));
+        assert_eq!(watch.due(at(59_999)), None);
+        assert_eq!(watch.due(at(60_000)), Some(Order::Abandon));
+        assert_eq!(watch.ended(at(60_000)), Duration::ZERO);
+        assert_eq!(watch.due(at(60_000)), Some(Order::Start));
     }
 
     #[test]
@@ -213,7 +224,6 @@ mod tests {
         }
         assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         now += STEADY;
-        watch.killed();
         assert_eq!(watch.ended(now), Duration::ZERO);
         assert_eq!(watch.ended(now), SHORTEST_DELAY);
     }

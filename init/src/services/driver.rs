@@ -127,6 +127,11 @@ impl Driver {
                 self.feed(GroupEvent::StopAll);
             }
             Command::One(name, event) => self.feed(GroupEvent::Service(name, event)),
+            Command::Launch(name, launch) => {
+                if let Some(member) = self.members.get_mut(&name) {
+                    member.launch = launch;
+                }
+            }
         }
     }
 

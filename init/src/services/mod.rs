@@ -78,6 +78,7 @@ pub struct UnknownService(String);
 enum Command {
     StopAll(oneshot::Sender<()>),
     One(ServiceName, Event),
+    Launch(ServiceName, Launch),
 }
 
 /// Starts the driver on the current runtime: it adopts what runs, and starts what does not.
@@ -120,16 +121,27 @@ impl Handle {
 
     /// Stops a service and starts it again at once; the others are left alone.
     pub fn restart(&self, name: &str) -> Result<(), UnknownService> {
-        let known = self
-            .stories
-            .borrow()
-            .iter()
-            .find_map(|story| (story.name.as_str() == name).then(|| story.name.clone()));
-        let name = known.ok_or_else(|| UnknownService(name.to_owned()))?;
-        // Without a driver the node is about to end.
-        let _ = self
-            .commands
-            .send(Command::One(name, Event::RestartRequested));
+        let name = self.known(name)?;
+        self.send(Command::One(name, Event::RestartRequested));
         Ok(())
+    }
+
+    /// Says what the next starts of a service execute. What runs is left alone.
+    pub fn relaunch_as(&self, name: &str, launch: Launch) -> Result<(), UnknownService> {
+        let name = self.known(name)?;
+        self.send(Command::Launch(name, launch));
+        Ok(())
+    }
+
+    fn known(&self, name: &str) -> Result<ServiceName, UnknownService> {
+        let stories = self.stories.borrow();
+        let mut names = stories.iter().map(|story| &story.name);
+        let known = names.find(|known| known.as_str() == name).cloned();
+        known.ok_or_else(|| UnknownService(name.to_owned()))
+    }
+
+    fn send(&self, command: Command) {
+        // Without a driver the node is about to end.
+        let _ = self.commands.send(command);
     }
 }

@@ -1,4 +1,4 @@
-//! What the node's own servers have in common: getting a port, taking connections, and bounds for those who
+//! What the node's own servers have in common: taking connections, and bounds for those who
 //! have proved nothing yet.
 
 mod places;
@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use masthead_machine::Scale;
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use places::{Place, Places};
@@ -16,22 +15,6 @@ pub(crate) use rate::RateLimit;
 
 /// The pause after an accept failed for want of memory or descriptors.
 const BREATH: Duration = Duration::from_millis(100);
-
-/// How long to wait before trying to bind a port again.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
-
-/// Binds a port, again and again until it can be had: an earlier supervisor may be going.
-pub(crate) async fn listen(address: SocketAddr, scale: Scale) -> TcpListener {
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(error) => {
-                tracing::warn!(%address, %error, "a port cannot be listened on; trying again");
-            }
-        }
-        tokio::time::sleep(scale * TRY_AGAIN).await;
-    }
-}
 
 /// The next connection; `server` says whose, for the log.
 pub(crate) async fn accept(listener: &TcpListener, server: &str) -> (TcpStream, SocketAddr) {

@@ -19,7 +19,11 @@ use super::board::{Publishers, Shared};
 use super::control_plane::ControlPlaneTask;
 use super::{log, peers};
 use crate::error_chain::with_sources;
-use crate::identity::{Established, Identity, Problem, establish, introduce};
+use crate::identity::{
+    Established, Handover, Identity, Introduction, Problem, establish, hand_over,
+    hand_over_introduction, handed_over, handed_over_introduction, introduce,
+};
+use crate::listeners::Listeners;
 use crate::management::PowerCommand;
 use crate::node::{Facility, NodeOptions};
 use crate::peer::Access;
@@ -46,6 +50,7 @@ pub(super) struct Boot {
     pub(super) exits: AdoptedExits,
     pub(super) power: mpsc::Sender<PowerCommand>,
     pub(super) groups: watch::Sender<Option<services::Handle>>,
+    pub(super) listeners: Listeners,
 }
 
 impl Boot {
@@ -68,7 +73,8 @@ impl Boot {
         let disks = &self.publishers.disks;
         let mounted = disk::bring_up(self.node.kind, &master, scale, disks).await;
         tokio::spawn(disk::health::watch(mounted, scale, disks.clone()));
-        install_seed();
+        // Nothing stands on it in this boot, so that nobody waits for it.
+        tokio::task::spawn_blocking(install_seed);
         let peers = self.peers(&seed, &master).await;
         let identity = self.identity(&seed, &master, &peers).await;
         show(&peers, peers::membership(&identity));
@@ -87,6 +93,7 @@ impl Boot {
             seed: Arc::new(seed),
             master: Arc::new(master),
             identity: Arc::new(identity),
+            listeners: self.listeners,
         };
         task.run(self.exits, self.groups).await;
     }
@@ -166,17 +173,41 @@ impl Boot {
     /// Introduces the node to its peers; waits for as long as that cannot be.
     async fn peers(&self, seed: &Seed, master: &Master) -> peer::Handle {
         loop {
+            let introduction = self.introduction().await;
+            let started = peers::start(
+                seed,
+                master,
+                &introduction,
+                self.node.scale,
+                &self.listeners,
+                &self.board,
+                &self.publishers,
+            );
+            match started.await {
+                Ok(handle) => return handle,
+                Err(error) => tracing::error!("the node cannot talk to peers: {error:#}"),
+            }
+            tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
+        }
+    }
+
+    /// Who the machine is to its peers: as an earlier supervisor of this boot has handed it over, or from STATE.
+    async fn introduction(&self) -> Introduction {
+        let handover = Handover::of_this_boot();
+        match handed_over_introduction(&handover) {
+            Ok(Some(introduction)) => return introduction,
+            Ok(None) => {}
+            Err(problem) => tracing::error!(%problem, "what was handed over is not used"),
+        }
+        loop {
             let introduced = tokio::task::spawn_blocking(|| introduce(Path::new(STATE))).await;
             match introduced {
                 Ok(Ok(introduction)) => {
-                    let (scale, board) = (self.node.scale, &self.board);
-                    let publishers = &self.publishers;
-                    let started =
-                        peers::start(seed, master, &introduction, scale, board, publishers).await;
-                    match started {
-                        Ok(handle) => return handle,
-                        Err(error) => tracing::error!("the node cannot talk to peers: {error:#}"),
+                    if let Err(error) = hand_over_introduction(&handover, &introduction) {
+                        let error = with_sources(&error);
+                        tracing::error!(%error, "a new supervisor will need STATE to talk to peers");
                     }
+                    return introduction;
                 }
                 Ok(Err(problem)) => wait_for(&self.publishers, problem),
                 Err(panicked) => tracing::error!(%panicked, "reading the peer key panicked"),
@@ -185,28 +216,32 @@ impl Boot {
         }
     }
 
-    /// Reads the identity or founds the cluster; waits for as long as that cannot be.
+    /// The identity: as an earlier supervisor of this boot has handed it over, or from STATE, where the cluster is
+    /// founded if need be. Waits for as long as that cannot be.
     async fn identity(&self, seed: &Seed, master: &Master, peers: &peer::Handle) -> Identity {
+        let handover = Handover::of_this_boot();
+        match handed_over(&handover, seed, master) {
+            Ok(Some(identity)) => return self.publish_identity(identity),
+            Ok(None) => {}
+            Err(problem) => tracing::error!(%problem, "what was handed over is not used"),
+        }
         let mut shown_fresh = false;
         loop {
-            let (its_seed, its_master) = (seed.clone(), master.clone());
+            let (its_seed, its_master, handover) = (seed.clone(), master.clone(), handover.clone());
             let established = tokio::task::spawn_blocking(move || {
-                establish(
-                    Path::new(STATE),
-                    &its_seed,
-                    &its_master,
-                    OffsetDateTime::now_utc(),
-                )
+                let state = Path::new(STATE);
+                let now = OffsetDateTime::now_utc();
+                let established = establish(state, &its_seed, &its_master, now);
+                if let Established::Member(_) = established
+                    && let Err(error) = hand_over(state, &handover)
+                {
+                    let error = with_sources(&error);
+                    tracing::error!(%error, "a new supervisor will need STATE to know who this node is");
+                }
+                established
             });
             match established.await {
-                Ok(Established::Member(identity)) => {
-                    self.publishers.identity.send_modify(|report| {
-                        report.machine_id = Some(identity.machine_id.clone());
-                        report.cluster_id = Some(identity.cluster_id.clone());
-                        report.waiting = None;
-                    });
-                    return *identity;
-                }
+                Ok(Established::Member(identity)) => return self.publish_identity(*identity),
                 Ok(Established::Waiting(problem)) => {
                     if problem.code == ReasonCode::FormationOfSeveral && !shown_fresh {
                         show(peers, Access::fresh());
@@ -218,6 +253,15 @@ impl Boot {
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
         }
+    }
+
+    fn publish_identity(&self, identity: Identity) -> Identity {
+        self.publishers.identity.send_modify(|report| {
+            report.machine_id = Some(identity.machine_id.clone());
+            report.cluster_id = Some(identity.cluster_id.clone());
+            report.waiting = None;
+        });
+        identity
     }
 }
 

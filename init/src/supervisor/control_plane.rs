@@ -4,45 +4,33 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
-use masthead_api::ReasonCode;
-use masthead_api::Timestamp;
 use masthead_api::status::Certificate;
-use masthead_control_plane::{
-    APISERVER_PORT, AuditStore, Component, ControlPlane, EtcdStart, Inputs, Paths, Service, plan,
-    subject_names,
-};
+use masthead_api::{ReasonCode, Timestamp, routes};
+use masthead_control_plane::{APISERVER_PORT, Component, EtcdStart, subject_names};
 use masthead_lifecycle::Phase;
 use masthead_pki::{AuthorityKind, Description, Leaves, Purpose};
-use masthead_policy::Services as ServicesTable;
-use masthead_seed::{DiskSelector, Endpoint, Master, Seed};
+use masthead_seed::{Endpoint, Master, Seed};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
 use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
-use super::{condition, log};
+use super::condition;
+use super::deployment::Deployment;
 use crate::error_chain::with_sources;
 use crate::identity::{
-    EtcdVolume, Identity, Keeper, Owners, Problem, confirm_started, first_start,
-    keep_bootstrap_applied, make_service_directories, write_plan,
+    EtcdVolume, Handover, Identity, Keeper, Problem, confirm_started, first_start,
+    handed_over_etcd_start, keep_bootstrap_applied, keep_etcd_start,
 };
+use crate::listeners::Listeners;
 use crate::management::{self, Issuers, PowerCommand, Server};
 use crate::node::NodeOptions;
-use crate::process::{self, Launch, Rights};
-use crate::services::{self, AdoptedExits, Managed};
-use crate::serving::listen;
+use crate::services::{self, AdoptedExits};
 
-/// The port of the management API.
-const MANAGEMENT_PORT: u16 = 9440;
-/// The port of `/metrics`.
-const METRICS_PORT: u16 = 9441;
 /// Where ETCD is mounted.
 const ETCD: &str = "/etcd";
 /// Where the services' driver keeps what its successor must know.
 const RECORDS: &str = "/run/masthead/services";
-/// Where control groups are.
-const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
 /// What it takes to run the control plane.
 pub(super) struct ControlPlaneTask {
@@ -53,6 +41,7 @@ pub(super) struct ControlPlaneTask {
     pub(super) seed: Arc<Seed>,
     pub(super) master: Arc<Master>,
     pub(super) identity: Arc<Identity>,
+    pub(super) listeners: Listeners,
 }
 
 impl ControlPlaneTask {
@@ -62,17 +51,27 @@ impl ControlPlaneTask {
         exits: AdoptedExits,
         groups: watch::Sender<Option<services::Handle>>,
     ) {
-        let leaves = self.leaves().await;
+        let mut leaves = self.leaves().await;
         let (identity_sender, identity) = watch::channel(self.management_identity(&leaves).await);
         self.serve_management(identity);
         self.publish_certificates(&leaves);
         let (leaves_sender, mut renewed) = watch::channel(Arc::clone(&leaves));
         tokio::spawn(self.keeper().run(leaves_sender));
 
-        let etcd_start = self.etcd_start().await;
+        let mut etcd_start = self.etcd_start().await;
+        let deployment = Deployment {
+            node: self.node.clone(),
+            seed: Arc::clone(&self.seed),
+            master: Arc::clone(&self.master),
+            identity: Arc::clone(&self.identity),
+        };
         let managed = loop {
-            match self.prepare(&leaves, etcd_start) {
-                Ok(prepared) => break prepared,
+            match deployment.prepare(&leaves, etcd_start).await {
+                Ok((managed, without)) => {
+                    let condition = condition::of_node(self.node.kind, &without);
+                    self.publishers.node.send_replace(condition);
+                    break managed;
+                }
                 Err(error) => wait_for(&self.publishers, unexpected(&error)),
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
@@ -93,14 +92,29 @@ impl ControlPlaneTask {
                 .clone()
                 .follow_services(handle.clone(), self.publishers.clone()),
         );
-        tokio::spawn(self.after_readiness(handle.clone()));
-        drop(leaves);
-        while renewed.changed().await.is_ok() {
-            let leaves = Arc::clone(&renewed.borrow_and_update());
-            self.publish_certificates(&leaves);
-            identity_sender.send_replace(self.management_identity(&leaves).await);
-            if let Err(error) = self.redeploy(&leaves, etcd_start, &handle) {
-                tracing::error!("renewed certificates cannot be handed to the services: {error:#}");
+        tokio::spawn(self.apply_bootstrap_when_ready(handle.clone()));
+        let mut etcd_has_served = false;
+        loop {
+            tokio::select! {
+                changed = renewed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    leaves = Arc::clone(&renewed.borrow_and_update());
+                    self.publish_certificates(&leaves);
+                    identity_sender.send_replace(self.management_identity(&leaves).await);
+                }
+                () = wait_until_ready(&handle, Component::Etcd), if !etcd_has_served => {
+                    // Should it start again, it is to find its data or not to start at all.
+                    etcd_has_served = true;
+                    etcd_start = EtcdStart::Existing;
+                    confirm_start();
+                }
+            }
+            if let Err(error) = deployment.renew(&leaves, etcd_start, &handle) {
+                tracing::error!(
+                    "a changed configuration cannot be handed to the services: {error:#}"
+                );
             }
         }
     }
@@ -108,6 +122,7 @@ impl ControlPlaneTask {
     fn keeper(&self) -> Keeper {
         Keeper::new(
             Path::new(STATE),
+            Handover::of_this_boot(),
             Arc::clone(&self.identity.roots),
             |purpose| subject_names(purpose, &self.seed, &self.master),
         )
@@ -115,17 +130,19 @@ impl ControlPlaneTask {
 
     async fn leaves(&self) -> Arc<Leaves> {
         loop {
-            match self.keeper().look(OffsetDateTime::now_utc()) {
-                Ok(issued) => {
-                    for (purpose, reason) in &issued.renewed {
-                        tracing::info!(leaf = purpose.name(), %reason, "issued a certificate");
-                    }
-                    if let Some(error) = issued.not_kept {
-                        tracing::warn!(%error, "new certificates are in use but not on STATE");
-                    }
+            let keeper = self.keeper();
+            // It waits for STATE where nothing was handed over.
+            let looked = tokio::task::spawn_blocking(move || {
+                let issued = keeper.look(OffsetDateTime::now_utc());
+                (keeper, issued)
+            });
+            match looked.await {
+                Ok((keeper, Ok(issued))) => {
+                    keeper.tell_and_store(&issued);
                     return issued.leaves;
                 }
-                Err(problem) => wait_for(&self.publishers, problem),
+                Ok((_, Err(problem))) => wait_for(&self.publishers, problem),
+                Err(panicked) => tracing::error!(%panicked, "issuing certificates panicked"),
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
         }
@@ -186,18 +203,26 @@ impl ControlPlaneTask {
         let scale = self.node.scale;
         let board: Arc<dyn management::Node> = self.board.clone();
         let server = Server::new(identity, Arc::clone(&board), self.power.clone(), scale);
+        let listeners = self.listeners.clone();
         tokio::spawn(async move {
-            let listener = listen(SocketAddr::new(any, MANAGEMENT_PORT), scale).await;
-            server.serve(listener).await;
+            let address = SocketAddr::new(any, routes::PORT);
+            server.serve(listeners.listen(address, scale).await).await;
         });
+        let listeners = self.listeners.clone();
         tokio::spawn(async move {
-            let listener = listen(SocketAddr::new(any, METRICS_PORT), scale).await;
+            let address = SocketAddr::new(any, routes::METRICS_PORT);
+            let listener = listeners.listen(address, scale).await;
             management::metrics::serve(listener, board).await;
         });
     }
 
-    /// Decides how etcd starts; waits for as long as it must not.
+    /// How etcd starts: as an earlier supervisor of this boot has decided, or by what the disks say. Waits for as long
+    /// as it must not start.
     async fn etcd_start(&self) -> EtcdStart {
+        let handover = Handover::of_this_boot();
+        if let Some(start) = handed_over_etcd_start(&handover) {
+            return start;
+        }
         loop {
             let identity = Arc::clone(&self.identity);
             let decided = tokio::task::spawn_blocking(move || {
@@ -208,7 +233,10 @@ impl ControlPlaneTask {
                 first_start(Path::new(STATE), &volume, &identity)
             });
             match decided.await {
-                Ok(Ok(start)) => return start,
+                Ok(Ok(start)) => {
+                    hand_over_etcd_start(&handover, start);
+                    return start;
+                }
                 Ok(Err(problem)) => wait_for(&self.publishers, problem),
                 Err(panicked) => tracing::error!(%panicked, "judging etcd's data panicked"),
             }
@@ -216,121 +244,15 @@ impl ControlPlaneTask {
         }
     }
 
-    fn plan(&self, leaves: &Leaves, etcd_start: EtcdStart) -> ControlPlane {
-        // In memory, /data is a tmpfs: the same place, with less room.
-        let audit = match self.master.disk {
-            DiskSelector::Match(_) => AuditStore::Disk,
-            DiskSelector::Memory => AuditStore::Memory,
-        };
-        plan(&Inputs {
-            seed: &self.seed,
-            master: &self.master,
-            cluster_id: &self.identity.cluster_id,
-            machine_id: &self.identity.machine_id,
-            members: &self.identity.members,
-            etcd_start,
-            roots: &self.identity.roots,
-            leaves,
-            audit,
-            scale: self.node.scale,
-            paths: Paths::default(),
-        })
-    }
-
-    /// Writes what the services read, and says how each is run.
-    fn prepare(&self, leaves: &Leaves, etcd_start: EtcdStart) -> anyhow::Result<Vec<Managed>> {
-        let plan = self.plan(leaves, etcd_start);
-        let table = ServicesTable::embedded().context("read configs/node/services.toml")?;
-        write_plan(&plan, &Owners::of(&table)).context("write the services' configuration")?;
-        let groups = process::Services::prepare(Path::new(CONTROL_GROUPS))
-            .context("prepare the services' control groups")?;
-        let mut without = Vec::new();
-        let mut managed = Vec::new();
-        for service in &plan.services {
-            managed.push(self.manage(service, &table, &groups, &mut without)?);
-        }
-        self.publishers
-            .node
-            .send_replace(condition::of_node(self.node.kind, &without));
-        Ok(managed)
-    }
-
-    fn manage(
+    /// Applies the objects that every cluster has, when the apiserver is ready for the first time.
+    fn apply_bootstrap_when_ready(
         &self,
-        service: &Service,
-        table: &ServicesTable,
-        groups: &process::Services,
-        without: &mut Vec<process::Without>,
-    ) -> anyhow::Result<Managed> {
-        let name = service.component.name();
-        let policy = table
-            .get(name)
-            .with_context(|| format!("configs/node/services.toml has no service `{name}`"))?;
-        // A disk that refuses them is that service's trouble: it will say so in its own output, and the others,
-        // and whatever runs already, are none the worse for it.
-        if let Err(error) = make_service_directories(policy) {
-            tracing::error!(service = name, error = %with_sources(&error), "a directory cannot be made");
-        }
-        let leaf = groups.leaf(name, &policy.into())?;
-        without.extend(leaf.without().iter().cloned());
-        let mut rights = Rights::try_from(policy)?;
-        without.extend(
-            rights
-                .fit(self.node.kind)
-                .context("read the supervisor's own limits")?,
-        );
-        let words = |words: &[String]| words.iter().map(Into::into).collect();
-        Ok(Managed {
-            name: service.name(),
-            leaf,
-            launch: Launch {
-                program: service.program.clone(),
-                arguments: words(&service.arguments),
-                environment: service
-                    .environment
-                    .iter()
-                    .map(|(name, value)| (name.into(), value.into()))
-                    .collect(),
-                directory: PathBuf::from("/"),
-                output: Path::new(log::OUTPUT).join(name),
-                rights,
-            },
-            policy: service.policy.clone(),
-            readiness: Some(service.readiness.clone()),
-            liveness: Some(service.liveness.clone()),
-        })
-    }
-
-    /// Hands renewed leaves to the services, and restarts those that read them only at their start.
-    fn redeploy(
-        &self,
-        leaves: &Leaves,
-        etcd_start: EtcdStart,
-        handle: &services::Handle,
-    ) -> anyhow::Result<()> {
-        let table = ServicesTable::embedded()?;
-        let changes = write_plan(&self.plan(leaves, etcd_start), &Owners::of(&table))?;
-        for component in changes.restart {
-            tracing::info!(
-                service = component.name(),
-                "restarts to read what was renewed"
-            );
-            handle.restart(component.name())?;
-        }
-        Ok(())
-    }
-
-    /// What is done when etcd and the apiserver are ready for the first time.
-    fn after_readiness(&self, handle: services::Handle) -> impl Future<Output = ()> + use<> {
+        handle: services::Handle,
+    ) -> impl Future<Output = ()> + use<> {
         let roots = Arc::clone(&self.identity.roots);
         let apiserver = SocketAddr::new(self.master.address, APISERVER_PORT);
         let scale = self.node.scale;
         async move {
-            wait_until_ready(&handle, Component::Etcd).await;
-            let confirmed = tokio::task::spawn_blocking(|| confirm_started(Path::new(STATE))).await;
-            if let Ok(Err(problem)) = confirmed {
-                tracing::error!(%problem, "STATE does not record that etcd has served");
-            }
             wait_until_ready(&handle, Component::KubeApiserver).await;
             keep_bootstrap_applied(roots, apiserver, scale).await;
         }
@@ -350,6 +272,23 @@ impl ControlPlaneTask {
             .identity
             .send_modify(|report| report.certificates = certificates);
     }
+}
+
+fn hand_over_etcd_start(handover: &Handover, start: EtcdStart) {
+    if let Err(error) = keep_etcd_start(handover, start) {
+        let error = with_sources(&error);
+        tracing::error!(%error, "a new supervisor will need the disks to know how etcd starts");
+    }
+}
+
+/// Records that etcd has served. Nobody waits for the disk: that it served is known in this boot anyway.
+fn confirm_start() {
+    hand_over_etcd_start(&Handover::of_this_boot(), EtcdStart::Existing);
+    tokio::task::spawn_blocking(|| {
+        if let Err(problem) = confirm_started(Path::new(STATE)) {
+            tracing::error!(%problem, "STATE does not record that etcd has served");
+        }
+    });
 }
 
 async fn wait_until_ready(handle: &services::Handle, component: Component) {

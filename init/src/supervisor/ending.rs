@@ -108,6 +108,8 @@ pub(super) async fn store_output(outputs: Vec<output::Handle>, scale: Scale) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// A stop that comes while the node still waits for its seed or disks must not be followed by a start.
@@ -126,6 +128,29 @@ mod tests {
             "nobody waits for the disk any more"
         );
         assert!(!*was_started.borrow());
+    }
+
+    #[tokio::test]
+    async fn services_are_stopped_once_they_are_adopted_or_the_time_for_that_is_up() {
+        let scale = Scale::new(0.01).unwrap();
+        let (sender, groups) = watch::channel(None);
+        let began = Instant::now();
+        await_services(groups.clone(), scale).await;
+        assert!(began.elapsed() >= scale * TO_ADOPT);
+
+        let (_pid1, theirs) = crate::link::pair().unwrap();
+        let (_exits, received) = mpsc::unbounded_channel();
+        let link = SupervisorLink::new(theirs).unwrap().into();
+        let exits = services::AdoptedExits { received, link };
+        let records = tempfile::tempdir().unwrap();
+        let handle = services::spawn(Vec::new(), exits, records.path().into(), scale).unwrap();
+        let waiting = tokio::spawn(await_services(groups, Scale::REAL));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "nothing is adopted yet");
+        let began = Instant::now();
+        sender.send_replace(Some(handle));
+        waiting.await.unwrap();
+        assert!(began.elapsed() < TO_ADOPT);
     }
 
     #[tokio::test]

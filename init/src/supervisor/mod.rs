@@ -23,6 +23,7 @@ mod board;
 mod boot;
 mod condition;
 mod control_plane;
+mod deployment;
 mod ending;
 mod facts;
 mod log;
@@ -36,15 +37,18 @@ use tokio::sync::{mpsc, watch};
 
 use crate::console::{self, ScreenKind, Terminal};
 use crate::link::SupervisorLink;
+use crate::listeners::Listeners;
 use crate::node::{Facility, SupervisorOptions};
 
 use board::Board;
 use facts::Facts;
+pub use log::abort_on_panic;
 
 /// Runs the supervisor until it has told PID 1 to end the node, which then kills it. Returns only when
 /// it cannot work at all; PID 1 starts another one.
 pub fn run(options: &SupervisorOptions) -> ExitCode {
     log::start();
+    abort_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // For blocking work on disks; one that stalls takes its thread with it.
@@ -68,6 +72,7 @@ pub fn run(options: &SupervisorOptions) -> ExitCode {
 
 async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
     let link = Arc::new(SupervisorLink::inherit(options.link)?);
+    let listeners = Listeners::inherit(options.listeners)?;
     let scale = options.node.scale;
     let mut from_pid1 = pid1::listen(Arc::clone(&link), scale).await?;
     let facts = Facts::gather(options.node.kind, &from_pid1.welcome);
@@ -94,6 +99,7 @@ async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
         exits: from_pid1.exits,
         power: power_sender,
         groups: groups_sender,
+        listeners,
     };
     let booting = tokio::spawn(boot.run());
 

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::board::{Publishers, Shared};
 use crate::identity::{Identity, Introduction};
+use crate::listeners::Listeners;
 use crate::peer::{self, Access, Handle, Membership, Question, Settings};
-use crate::serving::listen;
 
 /// Starts talking to the peers, as a node that has not read yet what it is.
 pub(super) async fn start(
@@ -20,6 +20,7 @@ pub(super) async fn start(
     master: &Master,
     introduction: &Introduction,
     scale: Scale,
+    listeners: &Listeners,
     board: &Shared,
     publishers: &Publishers,
 ) -> anyhow::Result<Handle> {
@@ -35,7 +36,9 @@ pub(super) async fn start(
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let listener = listen(SocketAddr::new(any, settings.port), scale).await;
+    let listener = listeners
+        .listen(SocketAddr::new(any, settings.port), scale)
+        .await;
     let (handle, inbox) = peer::spawn(listener, settings, Access::Undecided)?;
     tokio::spawn(answer(inbox.questions, Arc::clone(board)));
     let (mut reports, publisher) = (handle.watch(), publishers.peers.clone());

@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
 /// How long anything may take at most.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often something that a busy machine may spoil is tried.
+const ATTEMPTS: usize = 20;
 /// `nobody`: the user of the host that is root in the node, so that a fault of ours harms nothing.
 const HOST_USER: u32 = 65534;
 
@@ -88,6 +90,28 @@ impl Node {
             launcher,
             started: Instant::now(),
         }
+    }
+
+    /// Starts a node and stops its PID 1 after its first words and before it has started a supervisor.
+    pub(crate) fn stopped_early() -> Self {
+        for _ in 0..ATTEMPTS {
+            let node = Self::start("");
+            // Not asleep in between: it gets there within milliseconds.
+            while node.log().is_empty() {
+                assert!(node.age() < PATIENCE, "PID 1 says nothing");
+            }
+            send(node.pid1(), Signal::SIGSTOP);
+            node.wait_until("PID 1 is stopped", || node.is_stopped());
+            if !node.log().contains("started the supervisor") {
+                return node;
+            }
+        }
+        panic!("PID 1 was never stopped in time");
+    }
+
+    fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid1())).unwrap_or_default();
+        stat.contains(") T ")
     }
 
     /// How the next supervisor behaves.
