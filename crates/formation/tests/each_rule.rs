@@ -195,6 +195,28 @@ fn a_plan_is_acknowledged_only_when_everything_in_it_is_right() {
 }
 
 #[test]
+fn the_members_of_a_plan_are_more_than_half_of_the_list() {
+    let acknowledged = |listed: u8, members: u8| {
+        let mut follower = node(Setup {
+            masters: (1..=listed).map(master).collect(),
+            ..setup(2)
+        });
+        let plan = plan_of(&PlanDocument {
+            members: (1..=members).map(member).collect(),
+            excluded: (members + 1..=listed)
+                .map(|number| format!("m{number}"))
+                .collect(),
+            ..document(1)
+        });
+        acknowledges(&mut follower, sender(1), &plan)
+    };
+    assert!(!acknowledged(4, 2));
+    assert!(acknowledged(4, 3));
+    assert!(!acknowledged(5, 2));
+    assert!(acknowledged(5, 3));
+}
+
+#[test]
 fn a_plan_comes_from_its_planner_alone() {
     assert!(!acknowledges(&mut node(setup(2)), sender(3), &plan(1)));
     let elsewhere = Sender {
