@@ -17,6 +17,14 @@ pub struct Figure {
     pub goal: Option<Goal>,
 }
 
+/// How much more `ours` took than `theirs`, of samples that were taken in turn: pair by pair, so that what else
+/// happened on the machine meanwhile happened to both.
+pub fn ratio(what: &str, ours: &Figure, theirs: &Figure, at_most: f64) -> Figure {
+    let pairs = ours.samples.iter().zip(&theirs.samples);
+    let ratios = pairs.map(|(ours, theirs)| ours / theirs).collect();
+    Figure::new(format!("{what}, Masthead / bare"), "", ratios).goal(Statistic::Median, at_most)
+}
+
 /// An upper bound on one statistic.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Goal {
@@ -111,6 +119,14 @@ mod tests {
         let samples = (1..=200).map(f64::from).collect();
         let figure = Figure::new("a time", "ms", samples);
         assert_eq!(figure.statistic(Statistic::Percentile99), Some(198.0));
+    }
+
+    #[test]
+    fn ratios_are_of_pairs() {
+        let figure = |samples: &[f64]| Figure::new("x", "s", samples.to_vec());
+        let ratio = ratio("boot", &figure(&[2.0, 30.0]), &figure(&[1.0, 10.0]), 1.15);
+        assert_eq!(ratio.samples, [2.0, 3.0]);
+        assert_eq!(ratio.is_met(), Some(false));
     }
 
     #[test]

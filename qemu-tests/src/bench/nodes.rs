@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -18,6 +19,7 @@ use crate::{
     patience::{Look, Patience},
     plan::ClusterPlan,
     provider::{Forward, Node, Provider, ProviderKind},
+    qemu::{MachineOptions, VmProvider},
     readyz,
     tools::{Tools, run},
 };
@@ -181,6 +183,49 @@ impl BareCluster {
             outcomes.collect::<Result<Vec<Instant>>>()
         })?;
         Ok(ready.into_iter().max().unwrap_or(started) - started)
+    }
+}
+
+/// One bare machine. Dropping it ends it.
+pub(super) struct BareMachine {
+    apiserver: Forward,
+    node: Arc<dyn Node>,
+    // Last: the node is on its wire.
+    _provider: VmProvider,
+}
+
+impl BareMachine {
+    /// Prepares a machine in `folder`, which is made anew, of an image that [`super::bare::image::make`] made, with a
+    /// copy of the disk of a Masthead machine that is off.
+    pub(super) fn new(folder: &Path, image: &Path, of: &dyn Node) -> Result<Self> {
+        empty(folder)?;
+        let plan = ClusterPlan::new(1, folder, image);
+        let plan = plan
+            .nodes()
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::Refused("a plan without nodes".to_owned()))?;
+        empty(&plan.directory)?;
+        let (from, to) = (of.plan().disk_image(), plan.disk_image());
+        run(Command::new("cp").arg("--sparse=always").arg(from).arg(to))?;
+        let provider = VmProvider::new(image, MachineOptions::default())?;
+        // QEMU wants a seed that is not empty; nobody reads it.
+        let node = provider.add_node(&plan, "none\n")?;
+        let apiserver = provider.forward(plan.kubernetes())?;
+        Ok(Self {
+            apiserver,
+            node,
+            _provider: provider,
+        })
+    }
+
+    pub(super) fn node(&self) -> &dyn Node {
+        self.node.as_ref()
+    }
+
+    /// Waits until the apiserver is ready, and returns when that was.
+    pub(super) fn wait_until_ready(&self, patience: Patience) -> Result<Instant> {
+        readyz::wait(self.apiserver.local, patience.of(NOMINAL))
     }
 }
 

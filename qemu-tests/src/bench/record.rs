@@ -4,6 +4,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -42,12 +44,39 @@ pub struct Conditions {
     pub memory_mib: u64,
     /// The host's kernel.
     pub kernel: String,
-    /// Average load of one minute just before, from others therefore.
+    /// As `qemu-system-x86_64 --version` has it; empty where it is not installed.
+    pub qemu: String,
+    /// Average load of one minute just before: of others, and of the case before this one.
     pub load_before: f64,
+    /// The share of all processors that others used just before, in percent.
+    pub busy_before: f64,
 }
 
+/// Others that use more than this of the processors, in percent, are felt in the figures.
+pub const QUIET_PERCENT: f64 = 5.0;
+/// How long it is measured what others use.
+const LISTENING: Duration = Duration::from_secs(3);
+/// How long to wait for quiet: a case before may have left work for the kernel.
+const QUIET_PATIENCE: Duration = Duration::from_secs(60);
+
 impl Conditions {
-    /// Of this machine at this moment.
+    /// Of this machine, as soon as it is quiet, or as it is when it does not become so.
+    pub fn when_quiet(repository: &Path) -> Result<Self> {
+        let begun = Instant::now();
+        loop {
+            let now = Self::now(repository)?;
+            if now.is_quiet() || begun.elapsed() > QUIET_PATIENCE {
+                return Ok(now);
+            }
+        }
+    }
+
+    /// Whether others were hardly felt.
+    pub fn is_quiet(&self) -> bool {
+        self.busy_before <= QUIET_PERCENT
+    }
+
+    /// Of this machine at this moment, to which it listens for some seconds.
     pub fn now(repository: &Path) -> Result<Self> {
         let (processors, memory) = (read("/proc/cpuinfo")?, read("/proc/meminfo")?);
         let git = ["describe", "--always", "--dirty", "--abbrev=12"];
@@ -55,13 +84,18 @@ impl Conditions {
             date: run(Command::new("date").args(["--utc", "+%Y-%m-%d %H:%M"]))?,
             commit: run(Command::new("git").arg("-C").arg(repository).args(git))?,
             processor: field(&processors, "model name").unwrap_or_else(|| "unknown".to_owned()),
-            processors: std::thread::available_parallelism().map_or(0, usize::from),
+            processors: thread::available_parallelism().map_or(0, usize::from),
             memory_mib: field(&memory, "MemTotal")
                 .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
                 .unwrap_or_default()
                 / 1024,
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            qemu: run(Command::new("qemu-system-x86_64").arg("--version"))
+                .ok()
+                .and_then(|text| text.lines().next().map(str::to_owned))
+                .unwrap_or_default(),
             load_before: load()?,
+            busy_before: busy()?,
         })
     }
 }
@@ -101,6 +135,30 @@ pub fn load() -> Result<f64> {
         .map_err(|_| Error::Refused(format!("/proc/loadavg begins with `{first}`")))
 }
 
+/// The share of all processors that is used over some seconds, in percent.
+fn busy() -> Result<f64> {
+    let before = ticks(&read("/proc/stat")?)?;
+    thread::sleep(LISTENING);
+    let after = ticks(&read("/proc/stat")?)?;
+    let (busy, all) = (after.0 - before.0, after.1 - before.1);
+    Ok(if all > 0.0 { 100.0 * busy / all } else { 0.0 })
+}
+
+/// Busy and all ticks of all processors since boot, of the first line of `/proc/stat` (proc_stat(5)).
+fn ticks(stat: &str) -> Result<(f64, f64)> {
+    let line = stat.lines().next().unwrap_or_default();
+    let fields = line.split_whitespace().skip(1);
+    // User, nice, system, idle, iowait, irq, softirq, steal; guests are counted in user already.
+    let ticks: Option<Vec<f64>> = fields.take(8).map(|field| field.parse().ok()).collect();
+    match ticks.as_deref() {
+        Some([_, _, _, idle, waiting, ..]) => {
+            let all: f64 = ticks.iter().flatten().sum();
+            Ok((all - idle - waiting, all))
+        }
+        _ => Err(Error::Refused(format!("/proc/stat begins with `{line}`"))),
+    }
+}
+
 fn file(folder: &Path, case: &str) -> PathBuf {
     folder.join(case).with_extension("json")
 }
@@ -119,6 +177,13 @@ fn field(text: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_for_a_disk_is_not_work() {
+        let (busy, all) = ticks("cpu  10 0 20 60 10 0 0 0 5 0\ncpu0 1\n").expect("a line");
+        assert_eq!((busy, all), (30.0, 100.0));
+        assert!(ticks("intr 1 2").is_err());
+    }
 
     #[test]
     fn what_is_kept_is_read_back() {

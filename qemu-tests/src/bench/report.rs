@@ -81,11 +81,18 @@ fn conditions(conditions: &Conditions) -> String {
         processors,
         memory_mib,
         kernel,
+        qemu,
         load_before,
+        busy_before,
     } = conditions;
+    let disturbed = if conditions.is_quiet() {
+        ""
+    } else {
+        " **The machine was not quiet: these times are longer than they would be.**"
+    };
     format!(
-        "{date} UTC, commit {commit}; {processors} × {processor}, {memory_mib} MiB, Linux {kernel}; \
-         load of others just before: {load_before:.2}."
+        "{date} UTC, commit {commit}; {processors} × {processor}, {memory_mib} MiB, Linux {kernel}, {qemu}; just before, \
+         others used {busy_before:.0} % of the processors, and the load was {load_before:.2}.{disturbed}"
     )
 }
 

@@ -36,7 +36,7 @@ struct CommandLine {
 fn main() -> ExitCode {
     // Laid over the root of a bare node, this program is its PID 1.
     let outcome = if std::process::id() == 1 {
-        bare::init()
+        bare::init::run()
     } else {
         measure(&CommandLine::parse())
     };
@@ -104,7 +104,13 @@ fn one(command_line: &CommandLine, bench: &Bench, case: &Case) -> Result<()> {
         return Ok(());
     }
     eprintln!("bench: {} ...", case.name);
-    let conditions = Conditions::now(&bench.repository)?;
+    let conditions = Conditions::when_quiet(&bench.repository)?;
+    if !conditions.is_quiet() {
+        eprintln!(
+            "bench: {}: others use {:.0} % of the processors; the page will say so",
+            case.name, conditions.busy_before
+        );
+    }
     let measured = (case.measure)(bench)?;
     let record = Record {
         sources: command_line.sources.clone(),

@@ -6,14 +6,12 @@ use super::{Bench, Figure, Measured};
 use crate::{
     bench::{
         bare,
-        figure::Statistic,
+        figure::ratio,
         nodes::{Bare, Masthead, empty, remove},
     },
     error::Result,
     provider::ProviderKind,
 };
-
-const GOAL_RATIO: f64 = 1.15;
 
 /// Times of one kind of node.
 #[derive(Default)]
@@ -54,25 +52,14 @@ pub(super) fn measure(bench: &Bench) -> Result<Measured> {
     ] {
         let ours = Figure::new(format!("{boot}, Masthead"), "s", ours);
         let bare = Figure::new(format!("{boot}, bare"), "s", bare);
-        let medians = ours
-            .statistic(Statistic::Median)
-            .zip(bare.statistic(Statistic::Median));
-        let ratio = medians.map(|(ours, bare)| ours / bare);
-        figures.extend([ours, bare]);
-        figures.push(
-            Figure::new(
-                format!("{boot}, ratio of the medians"),
-                "",
-                ratio.into_iter().collect(),
-            )
-            .goal(Statistic::Median, GOAL_RATIO),
-        );
+        let ratio = ratio(boot, &ours, &bare, super::GOAL_BOOT_RATIO);
+        figures.extend([ours, bare, ratio]);
     }
     Ok(Measured {
         figures,
         notes: vec![
             "From the execution of /init to the first answer 200 of /readyz, asked for every 10 ms over a kept connection from outside of the node.".to_owned(),
-            "Masthead and bare in turn; each run has disks of its own.".to_owned(),
+            "Masthead and bare in turn; each run has disks of its own. The ratios are of the two of a turn.".to_owned(),
         ],
     })
 }

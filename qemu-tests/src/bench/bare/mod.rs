@@ -4,26 +4,23 @@
 //! as a Masthead node. Its `/init` (the bench program itself, laid over the root) only mounts what the programs
 //! need, sets the address, and starts etcd and kube-apiserver in the same instant. The other two
 //! services are left out: Masthead starts them when the apiserver is ready, so they are no part of that time.
+//!
+//! [`init`] is that program; [`image`] makes an image of it, for machines: same kernel, same root, same modules.
+
+pub mod image;
+pub mod init;
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     net::Ipv4Addr,
-    os::unix::{
-        fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown, symlink},
-        process::CommandExt,
-    },
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
-use nix::mount::{MsFlags, mount};
-use rtnetlink::LinkUnspec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Attempt, Error, Result},
-    plan::PREFIX,
     provider::Node,
 };
 
@@ -55,8 +52,9 @@ pub(super) struct Program {
 pub(super) const SERVICES: [(&str, &str); 2] =
     [("etcd", "/etcd/data"), ("kube-apiserver", "/data/audit")];
 
-/// Makes a folder of root changes that turns a node into a bare one, from a Masthead node that runs.
-pub fn capture(node: &dyn Node, changes: &Path) -> Result<()> {
+/// Makes a folder of root changes that turns a node into a bare one, from a Masthead node that runs in a namespace.
+/// Returns the host's number of the node's user 0: the files belong to users counted from there.
+pub fn capture(node: &dyn Node, changes: &Path) -> Result<u32> {
     let init = node.init_process()?;
     let first_user = fs::metadata(format!("/proc/{init}"))
         .attempt(|| "find the node's user 0")?
@@ -101,9 +99,10 @@ pub fn capture(node: &dyn Node, changes: &Path) -> Result<()> {
         .join(init.to_string())
         .join("root")
         .join(USUAL_CONFIGURATION.trim_start_matches('/'));
-    copy(&configuration, &below(changes, CONFIGURATION))
+    copy(&configuration, &below(changes, CONFIGURATION), 0)
         .attempt(|| format!("copy {}", configuration.display()))?;
-    bare.write(changes)
+    bare.write(changes)?;
+    Ok(first_user)
 }
 
 impl Bare {
@@ -124,119 +123,22 @@ pub(super) fn below(changes: &Path, path: &str) -> PathBuf {
     changes.join(path.trim_start_matches('/'))
 }
 
-/// Copies a folder with owners and modes.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies a folder with modes, and with owners whose numbers are smaller by `shift`; the host's own stay.
+fn copy(from: &Path, to: &Path, shift: u32) -> io::Result<()> {
+    let shifted = |number: u32| Some(number.checked_sub(shift).unwrap_or(number));
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
+            copy(&entry.path(), &target, shift)?;
         } else {
             fs::copy(entry.path(), &target)?;
             let owner = entry.metadata()?;
-            lchown(&target, Some(owner.uid()), Some(owner.gid()))?;
+            lchown(&target, shifted(owner.uid()), shifted(owner.gid()))?;
         }
     }
     let owner = fs::metadata(from)?;
-    chown(to, Some(owner.uid()), Some(owner.gid()))?;
+    chown(to, shifted(owner.uid()), shifted(owner.gid()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(owner.mode()))
-}
-
-/// `/init` of a bare node: starts the programs, and says on the console if one of them ends.
-pub fn init() -> Result<()> {
-    for (kind, target) in [
-        ("proc", "/proc"),
-        ("sysfs", "/sys"),
-        ("tmpfs", "/run"),
-        ("tmpfs", "/tmp"),
-    ] {
-        mount(
-            Some(kind),
-            target,
-            Some(kind),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .attempt(|| format!("mount {target}"))?;
-    }
-    fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)).attempt(|| "open /tmp")?;
-    fs::create_dir("/run/masthead")
-        .and_then(|()| symlink(CONFIGURATION, USUAL_CONFIGURATION))
-        .attempt(|| format!("make {USUAL_CONFIGURATION}"))?;
-    let bare: Bare = fs::read(PROGRAMS)
-        .and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other))
-        .attempt(|| format!("read {PROGRAMS}"))?;
-    configure(bare.address)?;
-
-    let mut children = Vec::new();
-    for program in &bare.programs {
-        children.push(start(program).attempt(|| format!("start {}", program.name))?);
-    }
-    for (mut child, program) in children.into_iter().zip(&bare.programs) {
-        let status = child
-            .wait()
-            .attempt(|| format!("wait for {}", program.name))?;
-        let output = fs::read_to_string(output(program)).unwrap_or_default();
-        println!("bare: {} ended: {status}\n{output}", program.name);
-    }
-    Ok(())
-}
-
-fn output(program: &Program) -> String {
-    format!("/run/{}.log", program.name)
-}
-
-fn start(program: &Program) -> io::Result<std::process::Child> {
-    let (name, arguments) = program
-        .arguments
-        .split_first()
-        .ok_or_else(|| io::Error::other("no command line"))?;
-    let made = fs::DirBuilder::new().mode(0o700).create(&program.folder);
-    match made {
-        Ok(()) => chown(&program.folder, Some(program.user), Some(program.user))?,
-        // Of an earlier boot.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    let output = File::create(output(program))?;
-    Command::new(name)
-        .args(arguments)
-        .env_clear()
-        .current_dir("/")
-        .uid(program.user)
-        .gid(program.user)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        .spawn()
-}
-
-/// Sets both links up and gives `eth0` its address.
-fn configure(address: Ipv4Addr) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .attempt(|| "make a runtime")?;
-    let index = |name: &str| {
-        nix::net::if_::if_nametoindex(name).attempt(|| format!("find the link {name}"))
-    };
-    let (loopback, wire) = (index("lo")?, index("eth0")?);
-    let configured = runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()
-            .map_err(|error| rtnetlink::Error::NamespaceError(error.to_string()))?;
-        tokio::spawn(connection);
-        for link in [loopback, wire] {
-            let up = LinkUnspec::new_with_index(link).up().build();
-            handle.link().set(up).execute().await?;
-        }
-        handle
-            .address()
-            .add(wire, address.into(), PREFIX)
-            .execute()
-            .await
-    });
-    configured
-        .map_err(io::Error::other)
-        .attempt(|| format!("give the node its address {address}"))
 }
