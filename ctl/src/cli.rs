@@ -82,6 +82,8 @@ pub(crate) enum Command {
         /// The node: a name of the context, or an address.
         node: String,
     },
+    /// Every certificate of the nodes: when it expires, and when it is renewed.
+    Certs,
     /// A service's output.
     Logs(Logs),
     /// Get a kubeconfig that expires; its private key never leaves this machine.

@@ -14,7 +14,9 @@ use std::{
 };
 
 use fixture::{Fixture, SERVICES};
+use masthead_api::Timestamp;
 use masthead_lab::tools::run;
+use masthead_pki::Description;
 use masthead_policy::{Service, Services};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -140,6 +142,46 @@ fn an_operator_gets_versions_metrics_logs_and_credentials_that_expire() {
     let groups = me["status"]["userInfo"]["groups"].to_string();
     assert!(groups.contains("\"masthead:admins\""), "{me}");
     assert!(!groups.contains("\"system:masters\""), "{me}");
+
+    every_certificate_is_listed(&fixture);
+}
+
+/// Compares what `mastctl certs` lists with the files that the services read.
+fn every_certificate_is_listed(fixture: &Fixture) {
+    let listed = fixture.expect(fixture.mastctl(&["certs", "--output", "json"]));
+    let listed: Value = serde_json::from_str(&listed).expect("mastctl prints JSON");
+    let listed = listed["nodes"][0]["certificates"].as_array();
+    let listed = listed.expect("a list of certificates");
+    let init = fixture.expect(fixture.m1().init_process());
+    let folders = format!("/proc/{init}/root/run/masthead/config");
+    let mut number = 0;
+    for folder in fs::read_dir(folders).expect("list the services") {
+        let folder = folder.expect("list the services").path();
+        for file in fs::read_dir(folder).expect("list a service's files") {
+            let path = file.expect("list a service's files").path();
+            if path.extension().is_none_or(|extension| extension != "crt") {
+                continue;
+            }
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            let row = listed
+                .iter()
+                .find(|row| row["name"].as_str() == name)
+                .unwrap_or_else(|| panic!("{} is not listed: {listed:?}", path.display()));
+            let text = fs::read_to_string(&path).expect("read a certificate");
+            let description = Description::of_pem(&text).expect("a certificate");
+            let expires = description.not_after.unix_timestamp() * 1000;
+            assert_eq!(
+                row["expires_at"],
+                Timestamp::from_unix_millis(expires).to_string(),
+                "{row}"
+            );
+            let authority = path.to_string_lossy().ends_with("-ca.crt");
+            assert_eq!(row["renewed_at"].is_null(), authority, "{row}");
+            assert_eq!(row["issued_by"].is_null(), authority, "{row}");
+            number += 1;
+        }
+    }
+    assert!(number > 15, "only {number} certificates are in use");
 }
 
 #[test]

@@ -312,11 +312,18 @@ pub struct Probe {
     pub at: Timestamp,
 }
 
-/// A certificate of the node.
+/// A certificate of the node: a leaf, or an authority of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// What it is for: `management-server`, `etcd-peer`, …
+    /// What it is for: `management-server`, `etcd-peer`, …; an authority's ends with `-ca`.
     pub name: String,
-    /// When it expires.
-    pub expires_at: Timestamp,
+    /// The name of the authority that issued it; none for an authority, which signs itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_by: Option<String>,
+    /// When it expires; none for one that never does (RFC 5280, 4.1.2.5), as those among peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When the node renews it by itself; none for what is never renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
 }

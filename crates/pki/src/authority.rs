@@ -157,6 +157,11 @@ impl Authority {
         self.kind
     }
 
+    /// Until when it is valid.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
     /// Its certificate, PEM.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem

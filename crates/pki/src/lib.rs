@@ -34,5 +34,5 @@ pub use peer::{
     PeerKey, PeerSubject, Trust,
 };
 pub use purpose::{Purpose, SubjectNames};
-pub use renewal::{Reason, Renewal, renewal};
+pub use renewal::{Reason, Renewal, renewal, renewed_at};
 pub use secret::Secret;

@@ -50,6 +50,11 @@ impl fmt::Display for Reason {
     }
 }
 
+/// When a leaf is renewed: two thirds of its life are over.
+pub fn renewed_at(leaf: &Description) -> OffsetDateTime {
+    leaf.not_after - (leaf.not_after - leaf.not_before) / 3
+}
+
 /// Decides what to do with a leaf for that purpose, those names and that authority.
 pub fn renewal(
     purpose: Purpose,
@@ -76,7 +81,7 @@ pub fn renewal(
     if now < description.not_before {
         return Renewal::Issue(Reason::NotYetValid);
     }
-    let until = description.not_after - (description.not_after - description.not_before) / 3;
+    let until = renewed_at(&description);
     if now >= until {
         Renewal::Issue(Reason::Due)
     } else {

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod certs;
 mod keys;
 mod kubeconfig;
 mod login;
@@ -8,6 +9,7 @@ mod power;
 mod seed;
 mod session;
 mod status;
+mod statuses;
 mod why;
 
 use serde_json::{Value, json};
@@ -29,6 +31,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Login(arguments) => login::run(&session, arguments).await,
         Command::Status => status::run(&session).await,
         Command::Why { node } => why::run(&session, &node).await,
+        Command::Certs => certs::run(&session).await,
         Command::Logs(arguments) => logs::run(&session, arguments).await,
         Command::Kubeconfig(arguments) => kubeconfig::run(&session, arguments).await,
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,

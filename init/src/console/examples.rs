@@ -107,7 +107,9 @@ pub(crate) fn running() -> Status {
         api_fingerprint: Some(Fingerprint::of(b"authority")),
         certificates: vec![Certificate {
             name: "management-server".into(),
-            expires_at: at(86_400),
+            issued_by: Some("operators-ca".into()),
+            expires_at: Some(at(86_400)),
+            renewed_at: Some(at(57_600)),
         }],
         waiting: Vec::new(),
         degraded: Vec::new(),

@@ -20,6 +20,7 @@
 //! - [`first_start`] decides whether etcd may start, and as what;
 //! - [`Handover`] is the copy in memory that a supervisor leaves to its successor, for STATE may be gone by then;
 //! - [`Keeper`] issues leaves and keeps them valid;
+//! - [`inventory`] lists all certificates with their expiry;
 //! - [`bootstrap`] applies the objects that every cluster has.
 
 mod bootstrap;
@@ -28,6 +29,7 @@ mod first_start;
 mod founding;
 mod handover;
 mod introduction;
+mod inventory;
 mod keeper;
 mod problem;
 mod record;
@@ -43,6 +45,7 @@ pub use first_start::{
 pub use founding::{Established, Identity, establish, hand_over, handed_over};
 pub use handover::Handover;
 pub use introduction::{Introduction, hand_over_introduction, handed_over_introduction, introduce};
+pub use inventory::inventory;
 pub use keeper::{Issued, Keeper};
 pub use problem::Problem;
 pub use storage::StorageError;

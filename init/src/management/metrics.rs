@@ -64,11 +64,13 @@ pub fn render(status: &Status) -> String {
         "When a certificate of the node expires, in Unix time.",
     );
     for certificate in &status.certificates {
-        out.sample(
-            name,
-            &[("certificate", &certificate.name)],
-            seconds(certificate.expires_at),
-        );
+        if let Some(expires_at) = certificate.expires_at {
+            out.sample(
+                name,
+                &[("certificate", &certificate.name)],
+                seconds(expires_at),
+            );
+        }
     }
     for (name, help, reasons) in [
         (

@@ -4,11 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use masthead_api::status::Certificate;
-use masthead_api::{ReasonCode, Timestamp, routes};
+use masthead_api::{ReasonCode, routes};
 use masthead_control_plane::{APISERVER_PORT, Component, EtcdStart, subject_names};
 use masthead_lifecycle::Phase;
-use masthead_pki::{AuthorityKind, Description, Leaves, Purpose};
+use masthead_pki::{AuthorityKind, Leaves, Purpose};
 use masthead_seed::{Endpoint, Master, Seed};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +19,7 @@ use super::deployment::Deployment;
 use crate::error_chain::with_sources;
 use crate::identity::{
     EtcdVolume, Handover, Identity, Keeper, Problem, confirm_started, first_start,
-    handed_over_etcd_start, keep_bootstrap_applied, keep_etcd_start,
+    handed_over_etcd_start, inventory, keep_bootstrap_applied, keep_etcd_start,
 };
 use crate::listeners::Listeners;
 use crate::management::{self, Issuers, PowerCommand, Server};
@@ -259,15 +258,7 @@ impl ControlPlaneTask {
     }
 
     fn publish_certificates(&self, leaves: &Leaves) {
-        let certificates = Purpose::ALL.into_iter().filter_map(|purpose| {
-            let description = Description::of_pem(&leaves.get(purpose).certificate_pem).ok()?;
-            let expires = description.not_after.unix_timestamp();
-            Some(Certificate {
-                name: purpose.name().to_owned(),
-                expires_at: Timestamp::from_unix_millis(expires * 1000),
-            })
-        });
-        let certificates = certificates.collect();
+        let certificates = inventory(&self.identity.roots, leaves);
         self.publishers
             .identity
             .send_modify(|report| report.certificates = certificates);
