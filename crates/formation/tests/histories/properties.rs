@@ -297,6 +297,7 @@ impl Properties {
                 plan.machine(host.state.machine_id).is_some()
                     && !host.is_amnesiac()
                     && host.state.go.is_none_or(|go| go == plan.hash())
+                    && !(self.any_override && is_bound_past(host, hosts, plan))
             });
             able.count() >= plan.starters()
         };
@@ -311,6 +312,21 @@ impl Properties {
             Ok(())
         }
     }
+}
+
+/// Whether a host acknowledged a newer plan that is not dead. Only an operator's word can lead to it for good: a newer plan
+/// names every master else, so also those that took go of this one, unless their machine was wiped in between.
+fn is_bound_past(host: &Host, hosts: &[Host], plan: &Plan) -> bool {
+    let is_dead = |newer: &Plan| {
+        newer.planner().machine_id == host.state.machine_id
+            || hosts.iter().any(|other| {
+                newer.machine(other.state.machine_id).is_some()
+                    && other.state.go.is_some_and(|go| go != newer.hash())
+            })
+    };
+    let plans = host.state.plans.values();
+    let mut newer = plans.filter(|newer| newer.generation() > plan.generation());
+    host.state.go.is_none() && newer.any(|newer| !is_dead(newer))
 }
 
 fn host_index(hosts: &[Host], host: &Host) -> usize {
