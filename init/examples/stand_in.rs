@@ -87,6 +87,13 @@ async fn supervise(directory: &Path) -> ExitCode {
         }
         report("compared".into());
     }
+    if says("asks-when-let") {
+        while !directory.join("go").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        link.request(Ending::PowerOff).await.expect("sent");
+        report("asked".into());
+    }
     let mut beat = tokio::time::interval(Duration::from_millis(50));
     loop {
         tokio::select! {
@@ -100,6 +107,7 @@ async fn supervise(directory: &Path) -> ExitCode {
                     report(format!("exit {} {}", exit.process.pid, exit.wait_status >> 8));
                     if says("acknowledge") {
                         link.acknowledge(exit.process).await.expect("sent");
+                        report(format!("acknowledged {}", exit.process.pid));
                     }
                 }
                 FromPid1::Stop(ending) => {

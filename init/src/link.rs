@@ -6,13 +6,13 @@
 //! the format needs no version number.
 //!
 //! ```text
-//! offset  size  Beat  Acknowledge  Replay  Shutdown  Exit         Stop    Welcome
-//!      0     4  1     2            3       4         101          102     103
-//!      4     4        pid                  ending    pid          ending  node kind
-//!      8     8        start time                     start time           timing scale (f64)
-//!     16     4                                       wait status          supervisor starts
-//!     20     4                                                            previous end
-//!     24     4                                                            its code or signal
+//! offset  size  Beat  Acknowledge  Replay  Shutdown  Request  Exit         Stop    Welcome
+//!      0     4  1     2            3       4         5        101          102     103
+//!      4     4        pid                  ending    ending   pid          ending  node kind
+//!      8     8        start time                              start time           timing scale (f64)
+//!     16     4                                                wait status          supervisor starts
+//!     20     4                                                                     previous end
+//!     24     4                                                                     its code or signal
 //!     28     4        (unused bytes are zero)
 //! ```
 

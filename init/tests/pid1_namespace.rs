@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Node, send};
+use support::{Node, is_there, send};
 
 #[test]
 fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
@@ -21,7 +21,7 @@ fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
     node.behave("");
     send(node.supervisor(), Signal::SIGKILL);
     node.wait_for_report("welcome 2 Killed(9)");
-    node.release_orphans();
+    node.let_go();
     for (orphan, code) in orphans.iter().zip(40..) {
         node.wait_for_report(&format!("exit {orphan} {code}"));
     }
@@ -29,8 +29,8 @@ fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
 
     node.behave("replay acknowledge");
     send(node.supervisor(), Signal::SIGKILL);
-    node.wait_until("the exits are replayed", || {
-        node.reported("exit ").len() == 6
+    node.wait_until("the exits are replayed and acknowledged", || {
+        node.reported("acknowledged ").len() == 3
     });
     let mut replayed = node.reported("exit ").split_off(3);
     replayed.sort_unstable();
@@ -77,7 +77,8 @@ fn a_silent_supervisor_is_killed_and_replaced() {
         node.age() > Duration::from_millis(300)
     });
     let stopped = Instant::now();
-    send(node.supervisor(), Signal::SIGSTOP);
+    let silent = node.supervisor();
+    send(silent, Signal::SIGSTOP);
     node.wait_for_report("welcome 2 Silent");
     let silence = stopped.elapsed();
     // 5 s at a scale of 0.1, and half of it again for a busy machine.
@@ -87,6 +88,8 @@ fn a_silent_supervisor_is_killed_and_replaced() {
         "{silence:?}"
     );
     assert!(node.log().contains("is silent for too long: killing it"));
+    assert!(!is_there(silent), "there are never two");
+    assert!(!node.log().contains("does not die"));
 }
 
 #[test]
@@ -138,6 +141,24 @@ fn a_supervisor_that_dies_while_it_stops_services_is_replaced_and_asked_again() 
     assert_eq!(node.reported("stop PowerOff").len(), 2);
 }
 
+/// PID 1 gets to look only when the supervisor that sent it is dead, as on a busy machine.
+#[test]
+fn an_operators_word_is_taken_also_from_a_supervisor_that_is_dead_by_then() {
+    let mut node = Node::start("asks-when-let");
+    node.wait_until("a supervisor runs", || {
+        node.log().contains("started the supervisor")
+    });
+    node.stop_pid1();
+    node.let_go();
+    node.wait_for_report("asked");
+    node.behave("");
+    send(node.supervisor(), Signal::SIGKILL);
+    send(node.pid1(), Signal::SIGCONT);
+    let status = node.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
+    assert_eq!(node.reported("stop "), ["PowerOff"]);
+}
+
 #[test]
 fn a_signal_that_comes_before_pid_1_is_ready_is_kept() {
     let mut node = Node::stopped_early();
@@ -158,7 +179,7 @@ fn a_full_link_does_not_swallow_the_word_to_stop() {
     node.wait_until("PID 1 wants the services stopped", || {
         node.log().contains("asking the supervisor to stop")
     });
-    node.release_orphans();
+    node.let_go();
     let status = node.wait_for_end();
     assert_eq!(node.reported("stop "), ["PowerOff"]);
     assert_eq!(status.signal(), Some(Signal::SIGINT as i32));

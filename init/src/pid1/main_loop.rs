@@ -160,6 +160,7 @@ impl<'a> MainLoop<'a> {
     }
 
     fn supervisor_ended(&mut self, status: WaitStatus) {
+        self.take_last_words();
         let supervisor = self.supervisor.take();
         let silenced = supervisor.is_some_and(|supervisor| supervisor.silenced);
         let code = |code: Option<i32>| code.unwrap_or_default().cast_unsigned();
@@ -184,19 +185,26 @@ impl<'a> MainLoop<'a> {
         }
     }
 
-    fn take_messages(&mut self) {
+    /// Takes what a supervisor that runs no more has left on the link: an operator may have been told that it is done.
+    fn take_last_words(&mut self) {
+        while self.take_messages() {}
+    }
+
+    /// Takes messages, up to a bound; `true` when there may be more.
+    fn take_messages(&mut self) -> bool {
         for _ in 0..MESSAGES_AT_ONCE {
             let Some(link) = self.supervisor.as_ref().and_then(|one| one.link.as_ref()) else {
-                return;
+                return false;
             };
             match link.receive() {
                 Ok(Received::Message(message)) => self.take_message(message),
                 Ok(Received::Garbage(error)) => say!("{error}"),
-                Ok(Received::Nothing) => return,
+                Ok(Received::Nothing) => return false,
                 // A supervisor without a link can beat no more, and is killed in time.
                 Ok(Received::Closed) | Err(_) => self.drop_link(),
             }
         }
+        true
     }
 
     fn take_message(&mut self, message: FromSupervisor) {
@@ -287,6 +295,7 @@ impl<'a> MainLoop<'a> {
     /// Goes on without the one that was killed and is not gone. What is left of it runs no more; reaped one
     /// day, it is an exit like any other.
     fn abandon_supervisor(&mut self) {
+        self.take_last_words();
         let Some(supervisor) = self.supervisor.take() else {
             return;
         };

@@ -100,8 +100,7 @@ impl Node {
             while node.log().is_empty() {
                 assert!(node.age() < PATIENCE, "PID 1 says nothing");
             }
-            send(node.pid1(), Signal::SIGSTOP);
-            node.wait_until("PID 1 is stopped", || node.is_stopped());
+            node.stop_pid1();
             if !node.log().contains("started the supervisor") {
                 return node;
             }
@@ -109,9 +108,13 @@ impl Node {
         panic!("PID 1 was never stopped in time");
     }
 
-    fn is_stopped(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid1())).unwrap_or_default();
-        stat.contains(") T ")
+    /// Stops PID 1, and returns when it stands still.
+    pub(crate) fn stop_pid1(&self) {
+        send(self.pid1(), Signal::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.pid1());
+        self.wait_until("PID 1 is stopped", || {
+            fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
+        });
     }
 
     /// How the next supervisor behaves.
@@ -121,7 +124,8 @@ impl Node {
         fs::rename(new, self.directory.join("behaviour")).expect("renamed");
     }
 
-    pub(crate) fn release_orphans(&self) {
+    /// Lets supervisors and orphans go on that wait for it.
+    pub(crate) fn let_go(&self) {
         File::create(self.directory.join("go")).expect("written");
     }
 
@@ -275,6 +279,11 @@ fn children(pid: u32) -> Vec<u32> {
     text.split_whitespace()
         .map(|pid| pid.parse().expect("a number"))
         .collect()
+}
+
+/// Whether there is such a process, as the host counts; one that was not reaped yet counts too.
+pub(crate) fn is_there(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// Sends a signal to a process of a node, as the host counts.
