@@ -10,14 +10,14 @@ use std::time::Duration;
 use std::{env, fs};
 
 use masthead_control_plane::Request;
-use masthead_init::link::{self, Exit as LinkExit, FromSupervisor, Pid1Link, Received};
+use masthead_init::link::{self, Ending, Exit as LinkExit, FromSupervisor, Pid1Link, Received};
 use masthead_init::process::{Account, Launch, Leaf, Limits, Rights, Services};
 use masthead_init::services::{self, AdoptedExits, Handle, Managed, boot_time};
 use masthead_lifecycle::{BackOff, EndedBy, Exit, Phase, Policy, ProbePolicy, ServiceName, Story};
 use masthead_machine::Scale;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -142,10 +142,15 @@ impl Surroundings {
     }
 
     fn supervise(&self, services: Vec<Managed>) -> Supervisor {
-        self.supervise_at(services, Scale::REAL)
+        self.supervise_at(services, Scale::REAL, None)
     }
 
-    fn supervise_at(&self, services: Vec<Managed>, scale: Scale) -> Supervisor {
+    fn supervise_at(
+        &self,
+        services: Vec<Managed>,
+        scale: Scale,
+        ending: Option<Ending>,
+    ) -> Supervisor {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -155,7 +160,12 @@ impl Surroundings {
         let records = self.files.path().join("records");
         let handle = runtime.block_on(async {
             let link = Arc::new(link::SupervisorLink::new(ours).unwrap());
-            services::spawn(services, AdoptedExits { received, link }, records, scale).unwrap()
+            let exits = AdoptedExits {
+                received,
+                link,
+                ending: watch::channel(ending).1,
+            };
+            services::spawn(services, exits, records, scale).unwrap()
         });
         Supervisor {
             runtime,
@@ -205,6 +215,18 @@ impl Supervisor {
                 }
             }
         })
+    }
+
+    /// Waits until something outside of the stories is so.
+    fn until_true(&self, is_so: impl Fn() -> bool) {
+        self.runtime.block_on(async {
+            let wait = async {
+                while !is_so() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, wait).await.unwrap();
+        });
     }
 
     fn until_ready(&self, name: &str) -> Story {
@@ -430,6 +452,51 @@ fn a_new_supervisor_adopts_and_goes_on() {
     supervisor.stop_all();
 }
 
+/// The first supervisor dies in the middle of a stop. The second one goes on with it: it starts nothing, and repeats no
+/// TERM, at which some programs end without their orderly end.
+#[test]
+fn a_stop_is_gone_on_with_and_not_begun_again() {
+    let mut surroundings = Surroundings::new("stopping");
+    let end = surroundings.files.path().join("end");
+    let script = format!(
+        "trap 'echo told' TERM; echo begun; while [ ! -e {} ]; do sleep 0.01; done",
+        end.display()
+    );
+    let services = |surroundings: &mut Surroundings| {
+        surroundings.leaves.clear();
+        let slow = surroundings.shell("slow", &script);
+        let mut quick = surroundings.service("quick", "/bin/sleep", &["100000"]);
+        quick.policy.needs = vec!["slow".into()];
+        vec![slow, quick]
+    };
+    let output = surroundings.files.path().join("slow");
+    let said = || fs::read_to_string(&output).unwrap_or_default();
+    let first = services(&mut surroundings);
+    let supervisor = surroundings.supervise(first);
+    supervisor.until_ready("quick");
+    supervisor.until_true(|| said() == "begun\n");
+    let handle = supervisor.handle.clone();
+    let stopping = supervisor
+        .runtime
+        .spawn(async move { handle.stop_all().await });
+    let record = surroundings.files.path().join("records/slow");
+    let noted = || fs::read_to_string(&record).is_ok_and(|text| text.contains("told-to-end"));
+    supervisor.until_true(|| said() == "begun\ntold\n" && noted());
+    drop((stopping, supervisor));
+
+    let second = services(&mut surroundings);
+    let supervisor = surroundings.supervise_at(second, Scale::REAL, Some(Ending::PowerOff));
+    supervisor.until("slow", |story| story.phase == Phase::Stopping);
+    fs::write(end, "").unwrap();
+    supervisor.stop_all();
+    let [slow, quick] = &supervisor.stories()[..] else {
+        panic!("two services")
+    };
+    assert_eq!(slow.last_exit.unwrap().exit, Exit::Code(0));
+    assert_eq!(said(), "begun\ntold\n");
+    assert_eq!((quick.restarts, quick.last_exit), (0, None), "{quick:#?}");
+}
+
 /// Starts a process in a leaf that is no child of this one, and whose parent never reaps it.
 fn start_as_a_stranger(leaf: &Leaf) -> Child {
     let script = "setsid sh -c 'echo $$ > \"$0/cgroup.procs\"; exec sleep 100000' \"$0\" & exec sleep 100000";
@@ -502,7 +569,7 @@ fn a_silent_pid_1_does_not_keep_a_service_down() {
     let mut surroundings = Surroundings::new("silent");
     let service = surroundings.service("orphan", "/bin/sleep", &["100000"]);
     let mut parent = start_as_a_stranger(&service.leaf);
-    let supervisor = surroundings.supervise_at(vec![service], Scale::new(0.05).unwrap());
+    let supervisor = surroundings.supervise_at(vec![service], Scale::new(0.05).unwrap(), None);
     let before = supervisor.until_ready("orphan");
     signal(&before, Signal::KILL);
     let after = supervisor.until("orphan", is_another(&before));
@@ -554,7 +621,11 @@ fn services_that_do_not_fit_together_are_refused() {
     let (_pid1, ours) = link::pair().unwrap();
     let error = runtime.block_on(async {
         let link = Arc::new(link::SupervisorLink::new(ours).unwrap());
-        let exits = AdoptedExits { received, link };
+        let exits = AdoptedExits {
+            received,
+            link,
+            ending: watch::channel(None).1,
+        };
         services::spawn(vec![service], exits, "/nonexistent".into(), Scale::REAL).unwrap_err()
     });
     assert!(error.to_string().contains("`two`"), "{error}");

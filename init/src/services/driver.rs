@@ -49,6 +49,8 @@ struct Member {
     liveness: Option<Arc<Target>>,
     process: Option<Watched>,
     leaf_is_watched: bool,
+    /// The process that was sent TERM last, by this supervisor or an earlier one.
+    told_to_end: Option<ProcessKey>,
     /// How often it was started since boot, by this supervisor and earlier ones.
     starts: u64,
 }
@@ -68,9 +70,9 @@ impl Driver {
             .into_iter()
             .map(|service| {
                 let record = records.read(&service.name);
-                if let Some(Record { process, starts }) = record {
-                    owners.insert(process, service.name.clone());
-                    group.remember(&service.name, starts.saturating_sub(1));
+                if let Some(record) = record {
+                    owners.insert(record.process, service.name.clone());
+                    group.remember(&service.name, record.starts.saturating_sub(1));
                 }
                 let member = Member {
                     leaf: service.leaf,
@@ -79,6 +81,9 @@ impl Driver {
                     liveness: service.liveness.map(Target::new).map(Arc::new),
                     process: None,
                     leaf_is_watched: false,
+                    told_to_end: record
+                        .filter(|record| record.told_to_end)
+                        .map(|record| record.process),
                     starts: record.map_or(0, |record| record.starts),
                 };
                 (service.name, member)
@@ -105,6 +110,9 @@ impl Driver {
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut exits: AdoptedExits,
     ) {
+        if exits.ending.borrow().is_some() {
+            self.feed(GroupEvent::StopAll);
+        }
         self.feed(GroupEvent::Woken);
         loop {
             let alarm = self.alarm;
@@ -153,6 +161,12 @@ impl Driver {
             }
             Report::Started(name, Err(error)) => {
                 self.feed(GroupEvent::Service(name, Event::StartFailed { error }));
+            }
+            Report::ToldToEnd(name, key) => {
+                if let Some(member) = self.members.get_mut(&name) {
+                    member.told_to_end = Some(key);
+                }
+                self.note(&name, key);
             }
             Report::Ended(name, key, exit) => {
                 if let Some(member) = self.members.get_mut(&name) {
@@ -227,9 +241,18 @@ impl Driver {
             return;
         };
         member.starts += 1;
+        self.note(name, key);
+    }
+
+    /// Notes what a later supervisor must know of a service's process.
+    fn note(&self, name: &ServiceName, key: ProcessKey) {
+        let Some(member) = self.members.get(name) else {
+            return;
+        };
         let record = Record {
             process: key,
             starts: member.starts,
+            told_to_end: member.told_to_end == Some(key),
         };
         if let Err(error) = self.records.write(name, record) {
             tracing::warn!(service = %name, %error, "cannot note the process for a later supervisor");
@@ -277,7 +300,10 @@ impl Driver {
             }
             Action::Terminate { process: wanted } => {
                 let watched = member.process.as_ref();
-                if let Some(watched) = watched.filter(|watched| process(watched.key) == wanted) {
+                let watched = watched.filter(|watched| process(watched.key) == wanted);
+                // An earlier supervisor may have said it: kube-apiserver ends at once when it hears it again.
+                let unaware = watched.filter(|watched| member.told_to_end != Some(watched.key));
+                if let Some(watched) = unaware {
                     watched.terminate();
                 }
             }

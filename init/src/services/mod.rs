@@ -29,7 +29,7 @@ use masthead_machine::Scale;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::link::{Exit, SupervisorLink};
+use crate::link::{Ending, Exit, SupervisorLink};
 use crate::process::{Launch, Leaf};
 
 pub use clock::{boot_time, wall_time};
@@ -52,13 +52,15 @@ pub struct Managed {
     pub liveness: Option<Request>,
 }
 
-/// Exits of processes that an earlier supervisor started, as PID 1 tells them.
+/// What PID 1 tells a supervisor that takes over from an earlier one.
 #[derive(Debug)]
 pub struct AdoptedExits {
-    /// The exits.
+    /// The exits of processes that the earlier one started.
     pub received: mpsc::UnboundedReceiver<Exit>,
     /// Where each is acknowledged once it is recorded.
     pub link: Arc<SupervisorLink>,
+    /// How the node is to end, once it is to: what the earlier one has stopped for that is not started again.
+    pub ending: tokio::sync::watch::Receiver<Option<Ending>>,
 }
 
 /// The services of a node, while they are run. Cheap to clone; the driver outlives its handles.
@@ -81,7 +83,8 @@ enum Command {
     Launch(ServiceName, Launch),
 }
 
-/// Starts the driver on the current runtime: it adopts what runs, and starts what does not.
+/// Starts the driver on the current runtime: it adopts what runs, and starts what does not; or stops all, if the
+/// node is to end by then.
 ///
 /// `records` is a directory on a tmpfs, made if need be, in which the driver keeps what its
 /// successor must know: `/run/masthead/services`. Fails when the services do not fit together.

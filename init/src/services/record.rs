@@ -13,7 +13,7 @@ use masthead_lifecycle::ServiceName;
 
 use crate::link::ProcessKey;
 
-/// A directory with one small file for each service: `PID START-TIME STARTS`.
+/// A directory with one small file for each service: `PID START-TIME STARTS`, and `told-to-end` if it was.
 #[derive(Debug)]
 pub(super) struct Records {
     directory: PathBuf,
@@ -26,23 +26,29 @@ pub(super) struct Record {
     pub(super) process: ProcessKey,
     /// How often it was started since boot, this process included.
     pub(super) starts: u64,
+    /// The process was sent TERM. Once is enough: to a second one some programs end at once.
+    pub(super) told_to_end: bool,
 }
+
+/// The last word of a record whose process was sent TERM.
+const TOLD_TO_END: &str = "told-to-end";
 
 impl Records {
     pub(super) fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// Notes the start of a service. Lost with the machine, so it is written without a sync; renamed,
+    /// Notes what became of a service. Lost with the machine, so it is written without a sync; renamed,
     /// so that a reader never sees half of it.
     pub(super) fn write(&self, service: &ServiceName, record: Record) -> io::Result<()> {
         fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(service.as_str());
         let new = self.directory.join(format!(".{service}"));
-        let Record { process, starts } = record;
+        let ProcessKey { pid, start_time } = record.process;
+        let ending = if record.told_to_end { TOLD_TO_END } else { "" };
         fs::write(
             &new,
-            format!("{} {} {starts}\n", process.pid, process.start_time),
+            format!("{pid} {start_time} {} {ending}\n", record.starts),
         )?;
         fs::rename(new, path)
     }
@@ -56,7 +62,12 @@ impl Records {
             start_time: fields.next()?.parse().ok()?,
         };
         let starts = fields.next()?.parse().ok()?;
-        Some(Record { process, starts })
+        let told_to_end = fields.next() == Some(TOLD_TO_END);
+        Some(Record {
+            process,
+            starts,
+            told_to_end,
+        })
     }
 }
 
@@ -70,17 +81,18 @@ mod tests {
         let records = Records::new(directory.path().join("services"));
         let name = ServiceName::from("etcd");
         assert_eq!(records.read(&name), None);
-        let record = |pid, starts| Record {
+        let record = |pid, starts, told_to_end| Record {
             process: ProcessKey {
                 pid,
                 start_time: 99,
             },
             starts,
+            told_to_end,
         };
-        for (pid, starts) in [(7, 1), (8, 2)] {
-            records.write(&name, record(pid, starts)).unwrap();
+        for written in [record(7, 1, true), record(8, 2, false), record(8, 2, true)] {
+            records.write(&name, written).unwrap();
+            assert_eq!(records.read(&name), Some(written));
         }
-        assert_eq!(records.read(&name), Some(record(8, 2)));
         assert_eq!(records.read(&"other".into()), None);
         fs::write(directory.path().join("services/etcd"), "8 99\n").unwrap();
         assert_eq!(records.read(&name), None);

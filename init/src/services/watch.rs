@@ -15,6 +15,8 @@ use crate::process::{End, Launch, Leaf, Running, start};
 pub(super) enum Report {
     /// A start ended; with a text for people when it failed.
     Started(ServiceName, Result<Running, String>),
+    /// TERM was sent to a process.
+    ToldToEnd(ServiceName, ProcessKey),
     /// A process ended; how, if it was a child of ours.
     Ended(ServiceName, ProcessKey, Option<Exit>),
     /// PID 1 had enough time to tell how this process ended.
@@ -66,6 +68,8 @@ pub(super) fn watch_process(name: ServiceName, mut running: Running, reports: Re
                 Some(()) = orders.recv() => {
                     if let Err(error) = running.signal(Signal::TERM) {
                         tracing::error!(service = %name, pid = key.pid, %error, "cannot send TERM");
+                    } else {
+                        let _ = reports.send(Report::ToldToEnd(name.clone(), key));
                     }
                 }
             }

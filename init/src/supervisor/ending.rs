@@ -18,6 +18,11 @@ const TO_STORE: Duration = Duration::from_secs(5);
 /// How long a supervisor that replaces a dead one may take to adopt its services, before it ends the node without.
 const TO_ADOPT: Duration = Duration::from_secs(15);
 
+/// Waits until PID 1 wants the node to end, and says how. Nothing when it never can: the link is broken.
+pub(super) async fn wanted(ending: &mut watch::Receiver<Option<Ending>>) -> Option<Ending> {
+    *ending.wait_for(Option::is_some).await.ok()?
+}
+
 /// Passes an operator's word on to PID 1, and only then tells the operator that it is done.
 pub(super) async fn request(link: &SupervisorLink, command: PowerCommand) {
     tracing::warn!(action = ?command.action, by = %command.by, "an operator ends the node");
@@ -136,12 +141,17 @@ mod tests {
         let (sender, groups) = watch::channel(None);
         let began = Instant::now();
         await_services(groups.clone(), scale).await;
-        assert!(began.elapsed() >= scale * TO_ADOPT);
+        assert!((scale * TO_ADOPT..TO_ADOPT).contains(&began.elapsed()));
 
         let (_pid1, theirs) = crate::link::pair().unwrap();
         let (_exits, received) = mpsc::unbounded_channel();
         let link = SupervisorLink::new(theirs).unwrap().into();
-        let exits = services::AdoptedExits { received, link };
+        let (_not_yet, ending) = watch::channel(None);
+        let exits = services::AdoptedExits {
+            received,
+            link,
+            ending,
+        };
         let records = tempfile::tempdir().unwrap();
         let handle = services::spawn(Vec::new(), exits, records.path().into(), scale).unwrap();
         let waiting = tokio::spawn(await_services(groups, Scale::REAL));

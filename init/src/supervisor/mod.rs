@@ -105,7 +105,7 @@ async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
 
     let asked = loop {
         tokio::select! {
-            Some(ending) = from_pid1.stop.recv() => break ending,
+            Some(ending) = ending::wanted(&mut from_pid1.ending) => break ending,
             // Only PID 1 remembers it when this supervisor dies before the services are stopped.
             Some(command) = power.recv() => ending::request(&link, command).await,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use masthead_machine::Scale;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::link::{Ending, FromPid1, SupervisorLink, Welcome};
 use crate::services::AdoptedExits;
@@ -21,8 +21,8 @@ pub(super) struct FromInit {
     pub(super) welcome: Welcome,
     /// Exits of services that an earlier supervisor started; to be acknowledged once recorded.
     pub(super) exits: AdoptedExits,
-    /// The word to stop all services and end.
-    pub(super) stop: mpsc::Receiver<Ending>,
+    /// How the node is to end, once PID 1 wants all services stopped for that.
+    pub(super) ending: watch::Receiver<Option<Ending>>,
 }
 
 /// Takes the welcome, then beats and listens for as long as this supervisor lives.
@@ -35,7 +35,7 @@ pub(super) async fn listen(link: Arc<SupervisorLink>, scale: Scale) -> anyhow::R
         bail!("PID 1 began with {first:?} instead of a welcome")
     };
     let (exits_sender, received) = mpsc::unbounded_channel();
-    let (stop_sender, stop) = mpsc::channel(4);
+    let (ending_sender, ending) = watch::channel(None);
     let beating = Arc::clone(&link);
     tokio::spawn(async move {
         let mut every = tokio::time::interval(scale * BEAT_EVERY);
@@ -58,7 +58,7 @@ pub(super) async fn listen(link: Arc<SupervisorLink>, scale: Scale) -> anyhow::R
                     let _ = exits_sender.send(exit);
                 }
                 Ok(FromPid1::Stop(ending)) => {
-                    let _ = stop_sender.send(ending).await;
+                    ending_sender.send_replace(Some(ending));
                 }
                 Ok(FromPid1::Welcome(_)) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
@@ -74,7 +74,11 @@ pub(super) async fn listen(link: Arc<SupervisorLink>, scale: Scale) -> anyhow::R
     });
     Ok(FromInit {
         welcome,
-        exits: AdoptedExits { received, link },
-        stop,
+        exits: AdoptedExits {
+            received,
+            link,
+            ending: ending.clone(),
+        },
+        ending,
     })
 }
