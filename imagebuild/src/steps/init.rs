@@ -1,4 +1,4 @@
-//! Compiles `init`, so that the same source gives the same bytes wherever it lies.
+//! Compiles `init` and the first stage of the initramfs, so that the same source gives the same bytes wherever it lies.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,25 +22,33 @@ const SOURCES: &[&str] = &[
     "configs/node",
 ];
 
-/// The step: a folder with `init`.
+/// The two programs: of the root, and of the initramfs.
+const PROGRAMS: [&str; 2] = ["init", "first-stage"];
+
+/// The step: a folder with `init` and `first-stage`.
 pub fn compile(build: &Build<'_>) -> Result<Made> {
     let line = build.progress.line("init");
     let compiler = process::output(Command::new("rustc").arg("-vV"))?;
-    let mut inputs = Inputs::of_step("init", 1).text("compiler", &compiler);
+    let mut inputs = Inputs::of_step("init", 2).text("compiler", &compiler);
     for source in SOURCES {
         inputs = inputs.digest(source, build.cache.memory().tree(&build.root.join(source))?);
     }
     build.cache.step("init", inputs, line, |folder, line| {
         line.doing("compiling");
-        let binary = cargo(&build.root, &build.cache.place("cargo"), build.time)?;
-        files::copy(&binary, folder, "init", 0o755)?;
-        let size = binary.metadata().context("looking at init")?.len();
+        let binaries = cargo(&build.root, &build.cache.place("cargo"), build.time)?;
+        let mut size = 0;
+        for name in PROGRAMS {
+            let binary = binaries.join(name);
+            files::copy(&binary, folder, name, 0o755)?;
+            let looking = || format!("looking at {name}");
+            size += binary.metadata().with_context(looking)?.len();
+        }
         Ok(megabytes(size))
     })
 }
 
 /// Runs cargo in a target folder of its own: its flags differ from those of everyday builds, and
-/// would have them compile everything anew.
+/// would have them compile everything anew. Returns the folder of the programs.
 fn cargo(root: &Path, target: &Path, time: u64) -> Result<PathBuf> {
     let root = std::path::absolute(root).context("naming the repository")?;
     let target = std::path::absolute(target).context("naming the target folder")?;
@@ -70,8 +78,7 @@ fn cargo(root: &Path, target: &Path, time: u64) -> Result<PathBuf> {
                 "--locked",
                 "--package",
                 "masthead-init",
-                "--bin",
-                "init",
+                "--bins",
             ])
             .arg("--target-dir")
             .arg(&target)
@@ -81,5 +88,5 @@ fn cargo(root: &Path, target: &Path, time: u64) -> Result<PathBuf> {
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_BUILD_TARGET"),
     )?;
-    Ok(target.join("x86_64-unknown-linux-gnu/image/init"))
+    Ok(target.join("x86_64-unknown-linux-gnu/image"))
 }

@@ -20,7 +20,7 @@ const FOLDERS: &[&str] = &["dev", "modules", "proc", "root", "sys"];
 /// The step: a folder with `initrd`.
 pub fn pack(build: &Build<'_>, init: &Made, modules: &Modules, root: &Made) -> Result<Made> {
     let line = build.progress.line("initramfs");
-    let inputs = Inputs::of_step("initramfs", 2)
+    let inputs = Inputs::of_step("initramfs", 3)
         .text("time", &build.time.to_string())
         .digest("init", init.digest)
         .digest("modules", modules.made.digest)
@@ -47,7 +47,7 @@ pub fn pack(build: &Build<'_>, init: &Made, modules: &Modules, root: &Made) -> R
         small
             .add("dev/console", Kind::CharacterDevice(5, 1), 0o600, b"")
             .with_context(packing)?;
-        let program = read(&init.path.join("init"))?;
+        let program = read(&init.path.join("first-stage"))?;
         small
             .add("init", Kind::File, 0o755, &program)
             .with_context(packing)?;

@@ -1,6 +1,6 @@
 //! Stage 1: from the initramfs into the EROFS root.
 //!
-//! The initramfs holds `/init`, `/root.erofs` and, under `/modules`, the modules that mounting it needs, with
+//! The initramfs holds `/init` (the program `first-stage`), `/root.erofs` and, under `/modules`, the modules that mounting it needs, with
 //! their order in `/modules/load`. Everything else of the node is in the EROFS.
 
 use std::convert::Infallible;
@@ -43,6 +43,9 @@ pub(super) enum SwitchError {
     /// A module could not be loaded.
     #[error("a module of the initramfs cannot be loaded")]
     Module(#[from] modules::LoadError),
+    /// Something runs it that has a root already.
+    #[error("the root is no initramfs with an image of the node's root in it")]
+    NoInitramfs,
     /// Anything else.
     #[error("cannot {action}")]
     Step {
@@ -54,7 +57,7 @@ pub(super) enum SwitchError {
 }
 
 /// Whether this is the initramfs of an image: the root is in memory, and the EROFS lies in it.
-pub(super) fn is_initramfs() -> bool {
+fn is_initramfs() -> bool {
     let in_memory = statfs("/").is_ok_and(|root| MEMORY_FILE_SYSTEMS.contains(&root.f_type));
     in_memory && Path::new(IMAGE).exists()
 }
@@ -62,6 +65,10 @@ pub(super) fn is_initramfs() -> bool {
 /// Goes on as `/init` of the EROFS; it returns only when that fails.
 pub(super) fn switch_root() -> Result<Infallible, SwitchError> {
     let step = |action| move |source: io::Error| SwitchError::Step { action, source };
+    // All of it is deleted in the end.
+    if !is_initramfs() {
+        return Err(SwitchError::NoInitramfs);
+    }
     let table = Mounts::embedded()?;
     for line in table
         .on(true)

@@ -54,6 +54,11 @@ use crate::node::{Facility, NodeKind, NodeOptions, SCALE_IN_FIRMWARE};
 /// This binary, in every root.
 const INIT: &str = "/init";
 
+/// Runs as PID 1 of an initramfs: goes on as `/init` of the EROFS root that lies in it, and never returns.
+pub fn first_stage() -> ! {
+    not_by_panic(NodeKind::Machine, || Ok(initramfs::switch_root()?))
+}
+
 /// Runs as PID 1 with these arguments (without the program's name), and never returns.
 pub fn main(arguments: &[OsString]) -> ! {
     main_with(OsStr::new(INIT), arguments)
@@ -62,10 +67,6 @@ pub fn main(arguments: &[OsString]) -> ! {
 /// The same with another program than `/init` in the supervisor's role.
 pub fn main_with(supervisor: &OsStr, arguments: &[OsString]) -> ! {
     let blocked = main_loop::block_signals();
-    panic::set_hook(Box::new(|panic| {
-        say!("a fault of PID 1 itself: {panic}");
-        finish::tell_kernel("PID 1 panicked; its last lines are on the console");
-    }));
     // What is known before the arguments are: the lab's namespaces are told by their first one.
     let namespace = arguments
         .first()
@@ -78,8 +79,19 @@ pub fn main_with(supervisor: &OsStr, arguments: &[OsString]) -> ! {
     if let Err(error) = blocked {
         say!("signals that arrive before the supervisor is started are lost: {error}");
     }
-    let outcome = panic::catch_unwind(|| boot(kind, supervisor, arguments));
-    match outcome {
+    not_by_panic(kind, || boot(kind, supervisor, arguments))
+}
+
+/// Ends in words on the console, and a reboot, when the work fails or panics.
+fn not_by_panic(
+    kind: NodeKind,
+    work: impl FnOnce() -> Result<Infallible, AnyError> + panic::UnwindSafe,
+) -> ! {
+    panic::set_hook(Box::new(|panic| {
+        say!("a fault of PID 1 itself: {panic}");
+        finish::tell_kernel("PID 1 panicked; its last lines are on the console");
+    }));
+    match panic::catch_unwind(work) {
         Ok(Err(reason)) => give_up(kind, Scale::REAL, &Chain(&*reason)),
         Err(_) => give_up(kind, Scale::REAL, &"see the fault above"),
     }
@@ -87,15 +99,12 @@ pub fn main_with(supervisor: &OsStr, arguments: &[OsString]) -> ! {
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Both stages and the loop; it returns only when it cannot go on.
+/// The second stage and the loop; it returns only when it cannot go on.
 fn boot(
     kind: NodeKind,
     supervisor: &OsStr,
     arguments: &[OsString],
 ) -> Result<Infallible, AnyError> {
-    if kind.has(Facility::SwitchOfRoot) && initramfs::is_initramfs() {
-        return Ok(initramfs::switch_root()?);
-    }
     let mut options = NodeOptions::of_pid1(arguments)?;
     let leaf = prepare(&mut options)?;
     let supervisor = supervisor_program(supervisor, &options, leaf)?;
