@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Get a kubeconfig that expires; its private key never leaves this machine.
     Kubeconfig(Kubeconfig),
+    /// Found the cluster without some of the masters that the seed lists.
+    Found(Found),
     /// Stop a node in order, and start it again.
     Reboot(Power),
     /// Stop a node in order.
@@ -160,6 +162,16 @@ pub(crate) struct Kubeconfig {
     /// Where it goes, with mode 0600 [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Found {
+    /// The names of the masters to found without; they are lost, or join later.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) without: Vec<String>,
+    /// The cluster's name, as its seed has it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: String,
 }
 
 #[derive(Debug, Args)]

@@ -157,7 +157,7 @@ impl Client {
                 (
                     "authority-differs",
                     format!(
-                        "The node's authority is {}, the pinned one is {}. If the cluster was founded anew, compare with the node's console and run `mastctl login NODE --fingerprint …`; if not, this is another machine, or somebody is in between.",
+                        "The node's authority is {}, the pinned one is {}. If the cluster was founded since you logged in, or the node had none and restarted, that is why: compare with the node's console and run `mastctl login NODE --fingerprint …`. If not, this is another machine, or somebody is in between.",
                         shown(self.presented()),
                         shown(self.verifier.trust().fingerprint()),
                     ),

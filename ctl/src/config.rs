@@ -75,6 +75,9 @@ pub struct Context {
     /// Its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// Whether the authority is that of one node which belonged to no cluster when somebody logged in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provisional: bool,
     /// Nodes by name.
     #[serde(default)]
     pub nodes: BTreeMap<String, Node>,

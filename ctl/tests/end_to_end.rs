@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 
 use masthead_api::login::{Challenge, ChallengeRequest, LoginAnswer, LoginRequest};
-use masthead_api::{FORMAT, hex, routes};
+use masthead_api::{FORMAT, Fingerprint, hex, routes};
 use masthead_ctl::client::{Client, Connection, Trust};
 use masthead_ctl::failure::Failure;
 use masthead_init::management::{LogRequest, PowerAction};
@@ -382,6 +382,50 @@ fn mastctl_logs_in_and_works() {
             (PowerAction::PowerOff, by)
         ]
     );
+}
+
+#[test]
+fn a_node_without_a_cluster_is_asked_and_told_and_then_another_one_is_believed() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    let provisional = node.be_provisional(&[key.public()]);
+    let endpoint = node.endpoint().endpoint;
+    let log_in = |fingerprint: Fingerprint| {
+        let fingerprint = fingerprint.to_string();
+        mastctl.run(&[
+            "-o",
+            "json",
+            "login",
+            &endpoint,
+            "--fingerprint",
+            &fingerprint,
+        ])
+    };
+    let run = log_in(provisional);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run.json()["provisional"], true);
+    assert_eq!(run.json()["context"], "test.m1");
+    assert_eq!(mastctl.run(&["status"]).code, 0);
+    let run = mastctl.run(&["kubeconfig"]);
+    assert!(run.stderr.contains("no cluster yet"), "{run:?}");
+
+    let found = |without: &str| mastctl.run(&["found", "--without", without, "--cluster", "test"]);
+    assert_eq!(found("m3").code, 0);
+    let run = found("m2,m3");
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stderr.contains("no majority"), "{run:?}");
+
+    // It was founded: nothing connects its authority with the provisional one.
+    node.renew(&[key.public()]);
+    let run = mastctl.run(&["status"]);
+    assert!(run.stderr.contains("If the cluster was founded"), "{run:?}");
+    let run = log_in(node.fingerprint);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run.json()["provisional"], false);
+    assert_eq!(run.json()["context"], "test");
+    let config = std::fs::read_to_string(mastctl.config()).unwrap();
+    assert!(!config.contains("provisional"), "{config}");
 }
 
 #[test]

@@ -15,14 +15,13 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use masthead_api::ReasonCode;
 use masthead_control_plane::{
     AuditStore, Component, ControlPlane, Credential, EtcdStart, Inputs, Kubeconfig, Paths, Request,
     plan, subject_names,
 };
-use masthead_init::identity::{
-    Established, EtcdVolume, Handover, Identity, Keeper, Owners, apply_bootstrap, confirm_started,
-    establish, first_start, write_plan,
-};
+use masthead_init::formation::{self, Config, Places, Report, Start};
+use masthead_init::identity::{Handover, Identity, Keeper, Owners, apply_bootstrap, write_plan};
 use masthead_machine::Scale;
 use masthead_pki::{AuthorityKind, ClientKey, Leaves, issue_kubernetes_admin};
 use masthead_policy::Services;
@@ -33,6 +32,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 const SEED: &str = include_str!("../../configs/seeds/single.toml");
 const TEST: &str = "a_cluster_of_one_runs_a_deployment";
@@ -65,7 +66,7 @@ fn a_cluster_of_one_runs_a_deployment() {
     node.start(Component::Etcd);
     node.start(Component::KubeApiserver);
     node.wait_ready(Component::Etcd);
-    confirm_started(&node.state()).unwrap();
+    form(node.root(), true).unwrap();
     node.wait_ready(Component::KubeApiserver);
     node.bootstrap();
     node.bootstrap();
@@ -113,9 +114,9 @@ fn a_cluster_of_one_runs_a_deployment() {
         node.stop(component);
     }
     // It served: from now on it is never started as a new one.
-    assert_eq!(node.first_start(), Ok(EtcdStart::Existing));
+    assert_eq!(node.how_etcd_starts(), Ok(EtcdStart::Existing));
     fs::remove_dir_all(node.root().join("etcd/data")).unwrap();
-    assert!(node.first_start().is_err());
+    assert_eq!(node.how_etcd_starts(), Err(ReasonCode::EtcdAmnesiac));
 }
 
 /// A node without its supervisor.
@@ -161,17 +162,14 @@ impl Node {
         let master = &seed.masters[0];
         let now = OffsetDateTime::now_utc();
         let state = base.join("state");
-        let Established::Member(identity) = establish(&state, &seed, master, now) else {
-            panic!("a cluster of one is founded")
-        };
-        let etcd_start = first_start(&state, &volume(base), &identity).unwrap();
+        let start = form(base, false).unwrap();
+        let etcd_start = start.start;
         assert_eq!(etcd_start, EtcdStart::New);
-        let keeper = Keeper::new(
-            &state,
-            Handover::in_directory(state.join("handover")),
-            identity.roots.clone(),
-            |purpose| subject_names(purpose, &seed, master),
-        );
+        let identity = Identity::of_plan(&start.plan, start.machine_id, &seed, master).unwrap();
+        let handover = Handover::in_directory(base.join("run/handover"));
+        let keeper = Keeper::new(&state, handover, identity.roots.clone(), |purpose| {
+            subject_names(purpose, &seed, master)
+        });
         let issued = keeper.look(now).unwrap();
         keeper.store(&issued).unwrap();
         let plan = plan(&Inputs {
@@ -202,7 +200,7 @@ impl Node {
             paths: base.join("data"),
         };
         Self {
-            identity: *identity,
+            identity,
             plan,
             running: BTreeMap::new(),
             root,
@@ -213,13 +211,8 @@ impl Node {
         self.root.path()
     }
 
-    fn state(&self) -> PathBuf {
-        self.root().join("state")
-    }
-
-    fn first_start(&self) -> Result<EtcdStart, String> {
-        first_start(&self.state(), &volume(self.root()), &self.identity)
-            .map_err(|problem| problem.to_string())
+    fn how_etcd_starts(&self) -> Result<EtcdStart, ReasonCode> {
+        form(self.root(), false).map(|start| start.start)
     }
 
     fn start(&mut self, component: Component) {
@@ -454,11 +447,50 @@ impl Drop for Node {
     }
 }
 
-fn volume(root: &Path) -> EtcdVolume {
-    EtcdVolume {
-        mounted_at: root.join("etcd"),
-        uuid: "5f0d2c3e".to_owned(),
-    }
+/// Founds the cluster on the disks below `root`, or comes back to it, as a node that has just booted; with `served`, also
+/// tells that etcd has served.
+fn form(root: &Path, served: bool) -> Result<Start, ReasonCode> {
+    let seed = Arc::new(Seed::parse("single.toml", SEED.as_bytes()).unwrap());
+    let master = Arc::new(seed.masters[0].clone());
+    let places = Places {
+        state: root.join("state"),
+        etcd: root.join("etcd"),
+    };
+    let memory = tempfile::tempdir().unwrap();
+    let handover = Handover::in_directory(memory.path().join("handover"));
+    let lock = memory.path().join("lock");
+    let config = Config::new(seed, master, Scale::REAL, places, handover, lock);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+        let (publisher, mut reports) = watch::channel(Report::default());
+        let handle = formation::spawn(config, listener, publisher, drop);
+        let is_final = |report: &Report| {
+            report
+                .waiting
+                .iter()
+                .any(|reason| reason.code != ReasonCode::FormationUnderWay)
+        };
+        let start = tokio::select! {
+            start = handle.started() => start,
+            report = reports.wait_for(is_final) => {
+                let waiting = report.unwrap().waiting.clone();
+                return Err(waiting.into_iter().map(|reason| reason.code).next_back().unwrap());
+            }
+        };
+        let record = root.join("state/formation/started");
+        let before = fs::read(&record).unwrap();
+        if served {
+            handle.etcd_served().await;
+            while fs::read(&record).unwrap() == before {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(start)
+    })
 }
 
 /// A TLS client that trusts that authority, and presents that certificate and key.

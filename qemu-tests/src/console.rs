@@ -15,14 +15,22 @@ pub fn text(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// The fingerprint of the operators' authority that the status screen shows last. The screen
-/// shows the seed's hash too, cut short.
+/// The fingerprint of the cluster's authority for operators, if the status screen shows it last. A node that belongs to no
+/// cluster shows a provisional one, and says so. The screen shows the seed's hash too, cut short.
 pub fn fingerprint(console: &str) -> Option<&str> {
-    console.split_whitespace().rev().find(|word| {
+    let is_fingerprint = |word: &str| {
         word.strip_prefix("sha256:").is_some_and(|hash| {
             hash.len() == 64 && hash.chars().all(|digit| digit.is_ascii_hexdigit())
         })
-    })
+    };
+    let mut later = "";
+    for word in console.split_whitespace().rev() {
+        if is_fingerprint(word) {
+            return (later != "(provisional:").then_some(word);
+        }
+        later = word;
+    }
+    None
 }
 
 /// What the last status screen says that the node waits for: codes with their causes; `None` if nothing is said.

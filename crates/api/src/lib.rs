@@ -8,7 +8,7 @@
 //! - [`routes`]: the paths of version 1, and its limits;
 //! - [`status`]: what a node says about itself;
 //! - [`reason`]: why something waits or is degraded, as code, cause and remedy; [`Why`]: with the part concerned;
-//! - [`login`], [`kubeconfig`], [`power`]: the requests and their answers;
+//! - [`login`], [`kubeconfig`], [`power`], [`found`]: the requests and their answers;
 //! - [`error`]: what every refused or failed request answers.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ mod open_enum;
 
 pub mod error;
 pub mod fingerprint;
+pub mod found;
 pub mod hex;
 pub mod kubeconfig;
 pub mod login;

@@ -60,4 +60,7 @@ pub struct LoginAnswer {
     pub cluster: String,
     /// The node's name, for the client's context.
     pub node: String,
+    /// Whether the authority is this node's own, for as long as it is no member of a cluster and not restarted.
+    #[serde(default)]
+    pub provisional: bool,
 }

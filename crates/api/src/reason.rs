@@ -47,8 +47,6 @@ open_enum! {
         DiskFull = "disk-full",
         /// The node keeps everything in memory, as the seed says.
         DiskInMemory = "disk-in-memory",
-        /// The seed lists several masters, and this release founds clusters of one.
-        FormationOfSeveral = "formation-of-several",
         /// Listed masters do not answer.
         FormationPeersMissing = "formation-peers-missing",
         /// Masters hold different seeds.
@@ -210,10 +208,6 @@ impl ReasonCode {
             Self::DiskInMemory => (
                 "The node keeps everything in memory, as its seed says: a reboot loses the cluster.",
                 "Give the seed a disk when the cluster shall outlive a reboot.",
-            ),
-            Self::FormationOfSeveral => (
-                "The seed lists several masters, and this release founds clusters of one.",
-                "List one master in the seed, or boot a release that forms clusters of several.",
             ),
             Self::FormationPeersMissing => (
                 "Listed masters do not answer. The first cluster is founded when all of them do.",

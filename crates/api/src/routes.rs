@@ -21,6 +21,9 @@ pub const REBOOT: &str = "/v1/reboot";
 /// `POST` a [`PowerRequest`](crate::power::PowerRequest): an orderly power-off.
 pub const POWEROFF: &str = "/v1/poweroff";
 
+/// `POST` a [`FoundRequest`](crate::found::FoundRequest).
+pub const FOUND: &str = "/v1/found";
+
 /// `POST` a [`ChallengeRequest`](crate::login::ChallengeRequest); needs no client certificate.
 pub const LOGIN_CHALLENGE: &str = "/v1/login/challenge";
 

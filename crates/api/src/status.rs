@@ -17,6 +17,9 @@ pub struct Status {
     /// The cluster, as soon as the node knows its seed.
     #[serde(default)]
     pub cluster: Option<Cluster>,
+    /// What the node is to its cluster, and who the other masters are; absent until STATE was read.
+    #[serde(default)]
+    pub formation: Option<Formation>,
     /// Where the seed came from, or where it was looked for.
     #[serde(default)]
     pub seed: Seed,
@@ -32,6 +35,9 @@ pub struct Status {
     /// Fingerprint of the operators' authority, for `mastctl login --fingerprint`.
     #[serde(default)]
     pub api_fingerprint: Option<Fingerprint>,
+    /// Whether that authority is this node's own, until the cluster is founded or the node restarts.
+    #[serde(default)]
+    pub api_provisional: bool,
     /// Certificates of the node and when they expire.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
@@ -41,6 +47,65 @@ pub struct Status {
     /// What is wrong although the node works.
     #[serde(default)]
     pub degraded: Vec<Reason>,
+}
+
+open_enum! {
+    /// What a node is to its cluster.
+    pub enum FormationState {
+        /// Its disks were read, and hold nothing.
+        Fresh = "fresh",
+        /// It acknowledged a plan, and etcd was not started yet.
+        Founding = "founding",
+        /// It belongs to the founded cluster.
+        Member = "member",
+        /// etcd was started here once, and its data is gone or foreign: it stays off.
+        Amnesiac = "amnesiac",
+        /// A disk of it is absent or cannot be read.
+        Unknown = "unknown",
+    }
+}
+
+/// What a node is to its cluster, and who the other masters are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Formation {
+    /// What it is.
+    pub state: FormationState,
+    /// The plan that it holds.
+    #[serde(default)]
+    pub plan: Option<Plan>,
+    /// The other masters that the seed lists.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
+}
+
+/// What a cluster is founded from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Counts from 1.
+    pub generation: u64,
+    /// 32 hexadecimal digits.
+    pub cluster_id: String,
+    /// Whether the node knows that all members acknowledged it.
+    #[serde(default)]
+    pub go: bool,
+}
+
+/// Another master that the seed lists, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Whether it answers now.
+    #[serde(default)]
+    pub answers: bool,
+    /// What it said last that it is.
+    #[serde(default)]
+    pub state: Option<FormationState>,
+    /// What keeps this node from talking to it.
+    #[serde(default)]
+    pub reason: Option<Reason>,
 }
 
 open_enum! {

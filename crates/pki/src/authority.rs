@@ -9,7 +9,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 use x509_parser::pem::parse_x509_pem;
 
-use crate::peer::{ALWAYS, derive_key};
+use crate::peer::ALWAYS;
 use crate::{Description, Error, Secret};
 
 /// How far back a certificate's validity begins: clocks of one cluster differ.
@@ -77,29 +77,6 @@ impl Authority {
     ) -> Result<Self, Error> {
         let of = || format!("the {} authority", kind.name());
         let key = KeyPair::generate().map_err(|source| Error::Generate { of: of(), source })?;
-        Self::of_key(kind, cluster_id, key, now)
-    }
-
-    /// The peer authority of a cluster that was founded before there was one: derived from the key of its operators'
-    /// authority, always the same, so that nothing that an earlier release must read is written anew.
-    pub fn peers_of_earlier_release(operators: &Self, cluster_id: &str) -> Result<Self, Error> {
-        const LABEL: &[u8] = b"masthead peer authority v1\0";
-        let kind = AuthorityKind::Peers;
-        let key = derive_key(operators.issuer.key().serialized_der(), &[LABEL]);
-        let key = key.map_err(|source| Error::Generate {
-            of: format!("the {} authority", kind.name()),
-            source,
-        })?;
-        Self::of_key(kind, cluster_id, key, ALWAYS.0)
-    }
-
-    fn of_key(
-        kind: AuthorityKind,
-        cluster_id: &str,
-        key: KeyPair,
-        now: OffsetDateTime,
-    ) -> Result<Self, Error> {
-        let of = || format!("the {} authority", kind.name());
         let mut parameters = CertificateParams::default();
         (parameters.not_before, parameters.not_after) = match kind {
             AuthorityKind::Peers => ALWAYS,

@@ -237,7 +237,7 @@ impl PeerAuthority {
 }
 
 /// HKDF-SHA-256 of a secret for that purpose, as an Ed25519 key.
-pub(crate) fn derive_key(secret: &[u8], purpose: &[&[u8]]) -> Result<KeyPair, rcgen::Error> {
+fn derive_key(secret: &[u8], purpose: &[&[u8]]) -> Result<KeyPair, rcgen::Error> {
     /// PKCS #8 of an Ed25519 key: a constant head and the key (RFC 8410, section 7).
     const HEAD: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,

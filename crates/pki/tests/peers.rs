@@ -144,16 +144,3 @@ fn a_key_is_read_back_as_it_was_written() {
         assert!(wrong.parse::<PeerFingerprint>().is_err(), "{wrong}");
     }
 }
-
-#[test]
-fn the_peer_authority_of_an_earlier_cluster_follows_from_its_operators_authority() {
-    let now = datetime!(2026-03-01 12:00 UTC);
-    let operators = |id| Authority::generate(AuthorityKind::Operators, id, now).unwrap();
-    let (first, second) = (operators(CLUSTER_ID), operators(CLUSTER_ID));
-    let derive = |operators| {
-        let authority = Authority::peers_of_earlier_release(operators, CLUSTER_ID).unwrap();
-        authority.certificate_der().to_vec()
-    };
-    assert_eq!(derive(&first), derive(&first));
-    assert_ne!(derive(&first), derive(&second));
-}

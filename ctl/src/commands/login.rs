@@ -50,13 +50,28 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
     let name = session
         .context_name()
         .map(str::to_owned)
-        .or_else(|| known.as_ref().map(|(name, _, _)| name.clone()))
-        .unwrap_or_else(|| answer.cluster.clone());
+        .or_else(|| {
+            let (name, _, context) = known.as_ref()?;
+            (context.provisional == answer.provisional).then(|| name.clone())
+        })
+        .unwrap_or_else(|| {
+            if answer.provisional {
+                format!("{}{}", provisional_prefix(&answer.cluster), answer.node)
+            } else {
+                answer.cluster.clone()
+            }
+        });
     keep(&mut config, &name, &answer, node, key_path.as_deref());
     config.save(session.path())?;
 
+    let until = if answer.provisional {
+        "This node belongs to no cluster yet. Log in again when the cluster is founded, or when the node has restarted: it \
+         then has another authority.\n"
+    } else {
+        ""
+    };
     let text = format!(
-        "{} of cluster {} has given you a certificate, good until {}.\nIt is kept in {}, as context \"{name}\", which is the current one now.\n",
+        "{} of cluster {} has given you a certificate, good until {}.\nIt is kept in {}, as context \"{name}\", which is the current one now.\n{until}",
         answer.node,
         answer.cluster,
         answer.expires_at,
@@ -68,6 +83,7 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
             "cluster": answer.cluster,
             "node": answer.node,
             "expires_at": answer.expires_at,
+            "provisional": answer.provisional,
         })
     })
 }
@@ -217,8 +233,13 @@ async fn prove(
     serde_json::from_value(answer).map_err(|error| unreadable(what, &error))
 }
 
+/// What the contexts of nodes begin with that belong to no cluster yet: each has an authority of its own.
+fn provisional_prefix(cluster: &str) -> String {
+    format!("{cluster}.")
+}
+
 /// Puts what the login gave into the configuration. Another authority than before means another cluster of the
-/// same name, whose old nodes are gone.
+/// same name, whose old nodes are gone; a cluster's makes the provisional ones of its nodes void.
 fn keep(
     config: &mut Config,
     name: &str,
@@ -226,7 +247,14 @@ fn keep(
     node: Node,
     key_path: Option<&Path>,
 ) {
+    if !answer.provisional {
+        let prefix = provisional_prefix(&answer.cluster);
+        config
+            .contexts
+            .retain(|name, context| !(context.provisional && name.starts_with(&prefix)));
+    }
     let context = config.contexts.entry(name.to_owned()).or_default();
+    context.provisional = answer.provisional;
     if context.authority_file.is_some()
         || context
             .authority
@@ -270,6 +298,7 @@ mod tests {
             expires_at: Timestamp::from_unix_millis(0),
             cluster: "c".into(),
             node: node.into(),
+            provisional: false,
         }
     }
 
@@ -279,6 +308,32 @@ mod tests {
             .keys()
             .map(String::as_str)
             .collect()
+    }
+
+    #[test]
+    fn a_founded_cluster_takes_the_place_of_its_nodes_provisional_contexts() {
+        let mut config = Config::default();
+        for node in ["m1", "m2"] {
+            let answer = LoginAnswer {
+                provisional: true,
+                ..answer(node, node)
+            };
+            keep(
+                &mut config,
+                &format!("c.{node}"),
+                &answer,
+                as_node(node),
+                None,
+            );
+        }
+        let mut other = Context::default();
+        config.contexts.insert("c.d".into(), other.clone());
+        other.provisional = true;
+        config.contexts.insert("other.m1".into(), other);
+        assert_eq!(config.current.as_deref(), Some("c.m2"));
+        keep(&mut config, "c", &answer("A", "m1"), as_node("m1"), None);
+        let names: Vec<_> = config.contexts.keys().collect();
+        assert_eq!(names, ["c", "c.d", "other.m1"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod certs;
+mod found;
 mod keys;
 mod kubeconfig;
 mod login;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Certs => certs::run(&session).await,
         Command::Logs(arguments) => logs::run(&session, arguments).await,
         Command::Kubeconfig(arguments) => kubeconfig::run(&session, arguments).await,
+        Command::Found(arguments) => found::run(&session, arguments).await,
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,
         Command::Poweroff(arguments) => power::run(&session, routes::POWEROFF, arguments).await,
         Command::Version => {

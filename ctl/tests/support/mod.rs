@@ -14,7 +14,8 @@ use masthead_api::{ApiError, ErrorCode, FORMAT, Fingerprint, Status, Timestamp};
 use masthead_ctl::client::{Client, Credentials, Trust};
 use masthead_ctl::config::Node as Endpoint;
 use masthead_init::management::{
-    Identity, Issuers, LogRequest, Node, PowerAction, PowerCommand, Server, metrics,
+    Commands, FoundCommand, Identity, Issuers, LogRequest, Node, PowerAction, PowerCommand, Server,
+    metrics,
 };
 use masthead_machine::Scale;
 use masthead_pki::{
@@ -76,20 +77,28 @@ impl Authorities {
     }
 
     fn identity(&self, admins: &[OperatorKey]) -> Identity {
-        let operators = self.get(AuthorityKind::Operators);
-        let names = SubjectNames::loopback().with("m1.example.net");
-        let now = OffsetDateTime::now_utc();
-        let leaf = issue(Purpose::ManagementServer, &names, &operators, now).expect("a leaf");
-        let issuers = Issuers {
-            operators,
-            kubernetes: self.get(AuthorityKind::Kubernetes),
-            admins: admins.to_vec(),
-            cluster: "test".to_owned(),
-            node: "m1".to_owned(),
-            kubernetes_server: "https://10.20.0.11:6443".to_owned(),
-        };
-        Identity::new(&leaf, issuers).expect("an identity")
+        let kubernetes = self.get(AuthorityKind::Kubernetes);
+        identity(self.get(AuthorityKind::Operators), Some(kubernetes), admins)
     }
+}
+
+fn identity(
+    operators: Authority,
+    kubernetes: Option<Authority>,
+    admins: &[OperatorKey],
+) -> Identity {
+    let names = SubjectNames::loopback().with("m1.example.net");
+    let now = OffsetDateTime::now_utc();
+    let leaf = issue(Purpose::ManagementServer, &names, &operators, now).expect("a leaf");
+    let issuers = Issuers {
+        operators,
+        kubernetes,
+        admins: admins.to_vec(),
+        cluster: "test".to_owned(),
+        node: "m1".to_owned(),
+        kubernetes_server: "https://10.20.0.11:6443".to_owned(),
+    };
+    Identity::new(&leaf, issuers).expect("an identity")
 }
 
 struct Answers {
@@ -137,6 +146,8 @@ impl TestNode {
             seen: Arc::clone(&seen),
         });
         let (power, mut commands) = mpsc::channel::<PowerCommand>(1);
+        let (founding, mut founders) = mpsc::channel::<FoundCommand>(1);
+        let words = Commands { power, founding };
         let (tell, address) = threads::channel();
         let (running, stop) = threads::channel::<()>();
         let noted = Arc::clone(&seen);
@@ -153,7 +164,17 @@ impl TestNode {
                 tell.send(addresses.map(|address| address.expect("an address")))
                     .expect("a reader");
                 tokio::spawn(metrics::serve(scraped, Arc::clone(&node)));
-                tokio::spawn(Server::new(watched, node, power, Scale::REAL).serve(listener));
+                tokio::spawn(Server::new(watched, node, words, Scale::REAL).serve(listener));
+                tokio::spawn(async move {
+                    while let Some(command) = founders.recv().await {
+                        let answer = if command.without == ["m3"] && command.cluster == "test" {
+                            Ok(())
+                        } else {
+                            Err(ApiError::new(ErrorCode::Conflict, "no majority", "Look."))
+                        };
+                        let _ = command.reply.send(answer);
+                    }
+                });
                 while let Some(command) = commands.recv().await {
                     let mut seen = noted.lock().expect("no panic");
                     let answer = if seen.power.is_empty() {
@@ -192,6 +213,16 @@ impl TestNode {
     pub(crate) fn renew(&self, admins: &[OperatorKey]) {
         self.identity
             .send_replace(Arc::new(self.authorities.identity(admins)));
+    }
+
+    /// Makes the node one that belongs to no cluster; returns its provisional authority's fingerprint.
+    pub(crate) fn be_provisional(&self, admins: &[OperatorKey]) -> Fingerprint {
+        let now = OffsetDateTime::now_utc();
+        let operators = Authority::generate(AuthorityKind::Operators, "provisional m1", now);
+        let provisional = identity(operators.expect("an authority"), None, admins);
+        let fingerprint = provisional.fingerprint();
+        self.identity.send_replace(Arc::new(provisional));
+        fingerprint
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -256,6 +287,7 @@ pub(crate) fn status() -> Status {
             },
         },
         cluster: None,
+        formation: None,
         seed: Seed::default(),
         disks: Vec::new(),
         network: Network::default(),
@@ -272,6 +304,7 @@ pub(crate) fn status() -> Status {
             last_lines: Vec::new(),
         }],
         api_fingerprint: None,
+        api_provisional: false,
         certificates: Vec::new(),
         waiting: Vec::new(),
         degraded: Vec::new(),

@@ -80,6 +80,7 @@ pub(crate) fn running() -> Status {
             id: Some("c1".into()),
             endpoint: Some("10.20.0.11:6443".into()),
         }),
+        formation: None,
         seed: Seed {
             source: Some("QEMU fw_cfg opt/masthead/seed".into()),
             hash: Some("ab".repeat(32)),
@@ -105,6 +106,7 @@ pub(crate) fn running() -> Status {
             service("kube-scheduler", ServiceState::Starting, Some(73), 9),
         ],
         api_fingerprint: Some(Fingerprint::of(b"authority")),
+        api_provisional: false,
         certificates: vec![Certificate {
             name: "management-server".into(),
             issued_by: Some("operators-ca".into()),

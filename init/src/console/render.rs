@@ -108,6 +108,9 @@ fn head(status: &Status, width: usize, lines: &mut Vec<String>) {
     }
     if let Some(fingerprint) = &status.api_fingerprint {
         field("login", fingerprint.to_string());
+        if status.api_provisional {
+            field("", "(provisional: until the cluster is founded)".to_owned());
+        }
     }
 }
 

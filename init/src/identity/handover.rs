@@ -3,19 +3,18 @@
 //! A disk may die or stall while the node runs, and the supervisor may die after it. Its successor must know at once
 //! who this node is, with which keys, and how etcd was started, or there is neither API nor supervision until a
 //! reboot. So whatever this boot has read from STATE, or written there, and a successor needs is kept under
-//! `/run/masthead/handover`, under the name that it has on STATE where it has one:
+//! `/run/masthead/handover`:
 //!
 //! | name | who keeps it |
 //! |---|---|
-//! | `machine-id`, `peer.key` | [`hand_over_introduction`](super::hand_over_introduction) |
-//! | `machine-id`, `pki/…`, then `identity.json` | [`hand_over`](super::hand_over); the last stands for all of it |
+//! | `formation.json` | [`formation`](crate::formation), once etcd may start: the records of both volumes |
 //! | `leaves/PURPOSE.pem` | [`Keeper`](super::Keeper) |
-//! | `etcd-start` | [`keep_etcd_start`](super::keep_etcd_start) |
+//! | `provisional-authority.json` | the supervisor's API, while the node belongs to no cluster |
 //!
 //! A successor reads it first, and STATE only for what is not there. It lives as long as the boot, on a tmpfs, and
 //! is root's alone. It is no authority: nothing is decided by it that this boot has not decided by STATE before.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::storage::{Durable, Storage, StorageError, read};
 
@@ -41,11 +40,6 @@ impl Handover {
     /// Where something of that name is, or would be.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
-    }
-
-    /// The directory itself, in which names are as on STATE.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// Keeps a document of that name, which may begin with one directory, in the place of an earlier one.

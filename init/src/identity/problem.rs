@@ -4,6 +4,9 @@ use std::path::Path;
 
 use masthead_api::ReasonCode;
 
+use super::storage::StorageError;
+use crate::error_chain::with_sources;
+
 /// What keeps the control plane from starting: shown as a reason, and waited out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -17,7 +20,7 @@ pub struct Problem {
 
 impl Problem {
     /// With the code's general remedy.
-    pub(super) fn new(code: ReasonCode, cause: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ReasonCode, cause: impl Into<String>) -> Self {
         let remedy = code.remedy().to_owned();
         Self {
             code,
@@ -27,11 +30,20 @@ impl Problem {
     }
 
     /// Something on STATE is not what it must be.
-    pub(super) fn damaged(path: &Path, detail: impl std::fmt::Display) -> Self {
+    pub(crate) fn damaged(path: &Path, detail: impl std::fmt::Display) -> Self {
         Self::new(
             ReasonCode::IdentityDamaged,
             format!("{}: {detail}", path.display()),
         )
+    }
+
+    /// The kernel cannot draw a key or an id.
+    pub(crate) fn no_random_numbers() -> Self {
+        Self {
+            code: ReasonCode::IdentityDamaged,
+            cause: "The kernel gives no random numbers.".to_owned(),
+            remedy: "Reboot.".to_owned(),
+        }
     }
 }
 
@@ -42,3 +54,26 @@ impl std::fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        Self {
+            code: ReasonCode::DiskSetupFailed,
+            cause: format!("STATE cannot be used: {}.", with_sources(&error)),
+            remedy: "Check the disk; replace it if it fails. The node tries again.".to_owned(),
+        }
+    }
+}
+
+impl From<masthead_pki::Error> for Problem {
+    fn from(error: masthead_pki::Error) -> Self {
+        Self {
+            code: ReasonCode::IdentityDamaged,
+            cause: format!(
+                "Keys or certificates could not be made: {}.",
+                with_sources(&error)
+            ),
+            remedy: "Reboot; if it happens again, report it with this message.".to_owned(),
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub struct StorageError {
 }
 
 impl StorageError {
-    pub(super) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self {
             action,
             path: path.to_owned(),
@@ -36,15 +36,13 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Storag
 
 /// The steps of which every change of STATE and ETCD is made. Each is durable when it returns, so that a sequence of
 /// them can be cut between any two; the tests cut it there, and within.
-pub(super) trait Storage {
+pub(crate) trait Storage {
     /// Makes a directory for root alone; it may exist.
     fn make_directory(&self, path: &Path) -> Result<(), StorageError>;
     /// Writes a file for root alone that does not exist under that name yet, or is a rest of an earlier try.
     fn write_new(&self, path: &Path, contents: &[u8]) -> Result<(), StorageError>;
     /// Gives a file or directory its name, replacing a file of that name.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError>;
-    /// Removes a file or a directory with all that is in it; it may be absent.
-    fn remove(&self, path: &Path) -> Result<(), StorageError>;
 
     /// Writes a file, replacing one of that name at once.
     fn replace(&self, path: &Path, contents: &[u8]) -> Result<(), StorageError> {
@@ -55,7 +53,7 @@ pub(super) trait Storage {
 }
 
 /// The file systems of the node.
-pub(super) struct Durable;
+pub(crate) struct Durable;
 
 impl Storage for Durable {
     fn make_directory(&self, path: &Path) -> Result<(), StorageError> {
@@ -98,20 +96,6 @@ impl Storage for Durable {
             sync_parent(from)
         }
     }
-
-    fn remove(&self, path: &Path) -> Result<(), StorageError> {
-        let removed = match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-            Ok(_) => fs::remove_file(path),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed
-                .map_err(failed("remove", path))
-                .and_then(|()| sync_parent(path)),
-        }
-    }
 }
 
 /// Makes a change of names in the directory of `path` durable.
@@ -123,15 +107,10 @@ fn sync_parent(path: &Path) -> Result<(), StorageError> {
 }
 
 /// Reads a file that may be absent.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
     match fs::read(path) {
         Ok(contents) => Ok(Some(contents)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path)(error)),
     }
-}
-
-/// Whether there is anything of that name.
-pub(super) fn exists(path: &Path) -> Result<bool, StorageError> {
-    path.try_exists().map_err(failed("look at", path))
 }

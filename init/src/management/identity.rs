@@ -16,8 +16,9 @@ use thiserror::Error;
 pub struct Issuers {
     /// Of operators, and of the server itself.
     pub operators: Authority,
-    /// Of users of the apiserver.
-    pub kubernetes: Authority,
+    /// Of users of the apiserver; absent while the node is no member of a cluster, when the operators' authority is a
+    /// provisional one.
+    pub kubernetes: Option<Authority>,
     /// The operators that the seed names. One who is taken out is refused from then on, whatever
     /// certificate there still is.
     pub admins: Vec<OperatorKey>,
@@ -93,6 +94,11 @@ impl Identity {
             key_hash,
             issuers,
         })
+    }
+
+    /// Whether the operators' authority is a provisional one: the node is no member of a cluster.
+    pub fn is_provisional(&self) -> bool {
+        self.issuers.kubernetes.is_none()
     }
 
     /// The fingerprint of the operators' authority, for the console and `mastctl login --fingerprint`.

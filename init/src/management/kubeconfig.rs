@@ -28,8 +28,15 @@ pub(super) fn answer(
             format!("Ask for 1 s to {MAX_TTL} s (7 days)."),
         ));
     }
-    let lifetime = Duration::seconds(i64::try_from(request.ttl).unwrap_or(i64::MAX));
     let issuers = &caller.identity.issuers;
+    let authority = issuers.kubernetes.as_ref().ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::NotReady,
+            "this node belongs to no cluster yet",
+            "See `mastctl status` for what it waits for.",
+        )
+    })?;
+    let lifetime = Duration::seconds(i64::try_from(request.ttl).unwrap_or(i64::MAX));
     // Common names have 64 characters at most (RFC 5280, ub-common-name), and the key's text has 52.
     let user = format!("masthead:{}", operator.key);
     let group = if request.break_glass {
@@ -43,7 +50,7 @@ pub(super) fn answer(
         group,
         lifetime,
         &request.public_key,
-        &issuers.kubernetes,
+        authority,
         now,
     )
     .map_err(|error| match error {
@@ -75,7 +82,7 @@ pub(super) fn answer(
         cluster: issuers.cluster.clone(),
         user,
         server: issuers.kubernetes_server.clone(),
-        authority: issuers.kubernetes.certificate_pem().to_owned(),
+        authority: authority.certificate_pem().to_owned(),
         certificate,
         expires_at: timestamp(expires),
     })

@@ -138,6 +138,7 @@ impl Login {
             expires_at: timestamp(expires),
             cluster: issuers.cluster.clone(),
             node: issuers.node.clone(),
+            provisional: caller.identity.is_provisional(),
         })
     }
 }

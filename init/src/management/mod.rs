@@ -3,7 +3,7 @@
 //! - [`identity`]: what the server is and may issue; exchanged under way through a `watch`;
 //! - [`node`]: what the server asks of the rest of the supervisor;
 //! - [`server`]: connections and their bounds; `caller` is who is at the other end;
-//! - `routes`: requests to answers; `login`, `kubeconfig`, `logs`, `power` for the longer ones;
+//! - `routes`: requests to answers; `login`, `kubeconfig`, `logs`, `power`, `found` for the longer ones;
 //! - `challenges`: the nonces of logging in;
 //! - [`metrics`]: a status as Prometheus text, and its listener.
 //!
@@ -12,6 +12,7 @@
 mod body;
 mod caller;
 mod challenges;
+mod found;
 mod kubeconfig;
 mod login;
 mod logs;
@@ -25,5 +26,5 @@ pub mod server;
 
 pub use identity::{Identity, IdentityError, Issuers};
 pub use logs::stream;
-pub use node::{LogRequest, Node, PowerAction, PowerCommand};
+pub use node::{Commands, FoundCommand, LogRequest, Node, PowerAction, PowerCommand};
 pub use server::Server;

@@ -23,6 +23,26 @@ pub struct LogRequest {
     pub follow: bool,
 }
 
+/// Where operators' words go.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    /// To go down.
+    pub power: mpsc::Sender<PowerCommand>,
+    /// To found the cluster without somebody.
+    pub founding: mpsc::Sender<FoundCommand>,
+}
+
+/// An operator's word to found the cluster without some of the listed masters.
+#[derive(Debug)]
+pub struct FoundCommand {
+    /// The names of those to leave out.
+    pub without: Vec<String>,
+    /// The cluster's name, as the operator typed it.
+    pub cluster: String,
+    /// Takes whether the founding begins, or why not.
+    pub reply: oneshot::Sender<Result<(), ApiError>>,
+}
+
 /// How a node goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerAction {

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use masthead_api::found::FoundRequest;
 use masthead_api::power::PowerRequest;
 use masthead_api::{ApiError, ErrorCode, routes};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
 
 use super::body::{AnswerBody, json, message, refusal, streamed};
 use super::caller::Caller;
 use super::login::Login;
-use super::node::{LogRequest, Node, PowerAction, PowerCommand};
-use super::{kubeconfig, power};
+use super::node::{Commands, LogRequest, Node, PowerAction};
+use super::{found, kubeconfig, power};
 
 /// What the routes work with.
 pub(super) struct Routes {
     pub(super) node: Arc<dyn Node>,
-    pub(super) power: mpsc::Sender<PowerCommand>,
+    pub(super) commands: Commands,
     pub(super) login: Login,
     /// For a request's body, and for the supervisor to take a command.
     pub(super) patience: Duration,
@@ -32,6 +32,7 @@ enum Route<'a> {
     Logs(&'a str),
     Kubeconfig,
     Power(PowerAction),
+    Found,
     Challenge,
     Login,
 }
@@ -43,6 +44,7 @@ impl<'a> Route<'a> {
             routes::KUBECONFIG => Self::Kubeconfig,
             routes::REBOOT => Self::Power(PowerAction::Reboot),
             routes::POWEROFF => Self::Power(PowerAction::PowerOff),
+            routes::FOUND => Self::Found,
             routes::LOGIN_CHALLENGE => Self::Challenge,
             routes::LOGIN => Self::Login,
             path => Self::Logs(path.strip_prefix(routes::LOGS)?),
@@ -132,12 +134,24 @@ impl Routes {
                     &kubeconfig::answer(caller, operator, &request)?,
                 )
             }
+            Route::Found => {
+                let operator = caller.administrator()?;
+                let request: FoundRequest = message(request, self.patience).await?;
+                let answer = found::answer(&self.commands.founding, request, self.patience).await?;
+                tracing::warn!(%caller, operator = %operator.key, "the cluster is founded without some at an operator's word");
+                json(StatusCode::ACCEPTED, &answer)
+            }
             Route::Power(action) => {
                 let operator = caller.administrator()?;
                 let _: PowerRequest = message(request, self.patience).await?;
-                let answer =
-                    power::answer(&self.power, &*self.node, operator, action, self.patience)
-                        .await?;
+                let answer = power::answer(
+                    &self.commands.power,
+                    &*self.node,
+                    operator,
+                    action,
+                    self.patience,
+                )
+                .await?;
                 tracing::warn!(%caller, ?action, "the node goes down at an operator's word");
                 json(StatusCode::ACCEPTED, &answer)
             }

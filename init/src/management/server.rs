@@ -10,14 +10,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use masthead_machine::Scale;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::caller::{Caller, Operator};
 use super::identity::Identity;
 use super::login::Login;
-use super::node::{Node, PowerCommand};
+use super::node::{Commands, Node};
 use super::routes::Routes;
 use crate::error_chain::with_sources;
 use crate::serving::{Place, Places, accept};
@@ -57,12 +57,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that is always the latest `identity`, and tells `power` to go down. All its deadlines
-    /// are multiplied by `scale`.
+    /// A server that is always the latest `identity`, and hands operators' words to `commands`. All its
+    /// deadlines are multiplied by `scale`.
     pub fn new(
         identity: watch::Receiver<Arc<Identity>>,
         node: Arc<dyn Node>,
-        power: mpsc::Sender<PowerCommand>,
+        commands: Commands,
         scale: Scale,
     ) -> Self {
         let login = Login::new(NONCE_LIFETIME.mul_f64(scale.factor()));
@@ -71,7 +71,7 @@ impl Server {
             identity,
             routes: Routes {
                 node,
-                power,
+                commands,
                 login,
                 patience,
             },

@@ -25,14 +25,6 @@ pub struct Report {
     pub callers: Vec<CallerReport>,
 }
 
-impl Report {
-    /// All that is the matter.
-    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
-        let peers = self.peers.iter().filter_map(|peer| peer.reason.as_ref());
-        peers.chain(self.callers.iter().map(|caller| &caller.reason))
-    }
-}
-
 /// How it stands with a listed peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerReport {

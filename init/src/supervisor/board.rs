@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::facts::Facts;
 use crate::management::LogRequest;
-use crate::{disk, management, node, output, peer, services};
+use crate::{disk, formation, management, node, output, services};
 
 /// How many lines of output stand beside a service that keeps dying.
 const LAST_LINES: usize = 20;
@@ -31,9 +31,9 @@ pub(super) struct SeedReport {
 /// The identity as the boot sequence sees it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IdentityReport {
-    pub(super) machine_id: Option<String>,
     pub(super) cluster_id: Option<String>,
     pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) provisional: bool,
     pub(super) certificates: Vec<Certificate>,
     pub(super) waiting: Option<Reason>,
 }
@@ -44,8 +44,8 @@ pub(super) struct Publishers {
     pub(super) seed: watch::Sender<SeedReport>,
     pub(super) network: watch::Sender<Network>,
     pub(super) disks: watch::Sender<disk::Report>,
+    pub(super) formation: watch::Sender<formation::Report>,
     pub(super) identity: watch::Sender<IdentityReport>,
-    pub(super) peers: watch::Sender<peer::Report>,
     pub(super) services: watch::Sender<Vec<status::Service>>,
     /// What is wrong with the kernel's settings, mounts and control groups.
     pub(super) node: watch::Sender<Vec<Reason>>,
@@ -58,8 +58,8 @@ pub(super) struct Board {
     seed: watch::Receiver<SeedReport>,
     network: watch::Receiver<Network>,
     disks: watch::Receiver<disk::Report>,
+    formation: watch::Receiver<formation::Report>,
     identity: watch::Receiver<IdentityReport>,
-    peers: watch::Receiver<peer::Report>,
     services: watch::Receiver<Vec<status::Service>>,
     node: watch::Receiver<Vec<Reason>>,
     ending: watch::Receiver<Option<Reason>>,
@@ -72,8 +72,8 @@ impl Board {
         let seed = watch::channel(SeedReport::default());
         let network = watch::channel(Network::default());
         let disks = watch::channel(disk::Report::default());
+        let formation = watch::channel(formation::Report::default());
         let identity = watch::channel(IdentityReport::default());
-        let peers = watch::channel(peer::Report::default());
         let services = watch::channel(Vec::new());
         let node = watch::channel(Vec::new());
         let ending = watch::channel(None);
@@ -81,8 +81,8 @@ impl Board {
             seed: seed.0,
             network: network.0,
             disks: disks.0,
+            formation: formation.0,
             identity: identity.0,
-            peers: peers.0,
             services: services.0,
             node: node.0,
             ending: ending.0,
@@ -92,8 +92,8 @@ impl Board {
             seed: seed.1,
             network: network.1,
             disks: disks.1,
+            formation: formation.1,
             identity: identity.1,
-            peers: peers.1,
             services: services.1,
             node: node.1,
             ending: ending.1,
@@ -159,12 +159,14 @@ impl Board {
         let seed = self.seed.borrow().clone();
         let network = self.network.borrow().clone();
         let disks = self.disks.borrow().clone();
+        let formation = self.formation.borrow().clone();
         let identity = self.identity.borrow().clone();
         let services = self.services.borrow().clone();
         let mut waiting: Vec<Reason> = Vec::new();
         waiting.extend(self.ending.borrow().clone());
         waiting.extend(seed.waiting);
         waiting.extend(disks.waiting);
+        waiting.extend(formation.waiting);
         waiting.extend(identity.waiting);
         waiting.extend(
             services
@@ -172,8 +174,8 @@ impl Board {
                 .filter_map(|service| service.waiting.clone()),
         );
         let mut degraded = self.node.borrow().clone();
+        degraded.extend(formation.warnings);
         degraded.extend(network.waiting.clone());
-        degraded.extend(self.peers.borrow().reasons().cloned());
         degraded.extend(
             disks
                 .disks
@@ -184,16 +186,18 @@ impl Board {
         degraded.extend(self.output_troubles(&disks.disks));
         Status {
             format: masthead_api::FORMAT,
-            node: self.node_facts(&seed.name, identity.machine_id),
+            node: self.node_facts(&seed.name, formation.machine_id),
             cluster: seed.cluster.map(|cluster| Cluster {
                 id: identity.cluster_id,
                 ..cluster
             }),
+            formation: formation.formation,
             seed: seed.seed,
             disks: disks.disks,
             network,
             services,
             api_fingerprint: identity.fingerprint,
+            api_provisional: identity.provisional,
             certificates: identity.certificates,
             waiting,
             degraded,

@@ -3,33 +3,29 @@
 //! Each step publishes what it waits for. No step is left before it is done, and none is done twice: a
 //! supervisor that replaces a dead one goes through the same steps, finds each done, and adopts.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use masthead_api::status::{Cluster, SeedAttempt};
-use masthead_api::{Reason, ReasonCode, Timestamp};
+use masthead_api::{Reason, Timestamp};
 use masthead_control_plane::Component;
 use masthead_machine::Scale;
 use masthead_seed::{Endpoint, Hash, Master, Report, Seed};
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
+use super::api::Api;
 use super::board::{Publishers, Shared};
 use super::control_plane::ControlPlaneTask;
-use super::{log, peers};
-use crate::error_chain::with_sources;
-use crate::identity::{
-    Established, Handover, Identity, Introduction, Problem, establish, hand_over,
-    hand_over_introduction, handed_over, handed_over_introduction, introduce,
-};
+use super::{founding, log};
+use crate::identity::{Identity, Problem};
 use crate::listeners::Listeners;
-use crate::management::PowerCommand;
+use crate::management::{Commands, FoundCommand};
 use crate::node::{Facility, NodeOptions};
-use crate::peer::Access;
 use crate::seed_source::{self, Attempt, Roots, SourceKind};
 use crate::services::{self, AdoptedExits};
-use crate::{disk, network, output, peer};
+use crate::{disk, network, output};
 
 /// How long to wait before trying again what a person or a disk must put right.
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -48,7 +44,8 @@ pub(super) struct Boot {
     pub(super) board: Shared,
     pub(super) publishers: Publishers,
     pub(super) exits: AdoptedExits,
-    pub(super) power: mpsc::Sender<PowerCommand>,
+    pub(super) commands: Commands,
+    pub(super) founding: mpsc::Receiver<FoundCommand>,
     pub(super) groups: watch::Sender<Option<services::Handle>>,
     pub(super) listeners: Listeners,
 }
@@ -70,14 +67,43 @@ impl Boot {
             scale,
             self.publishers.network.clone(),
         ));
+        let (seed, master) = (Arc::new(seed), Arc::new(master));
+        let api = Api {
+            seed: Arc::clone(&seed),
+            master: Arc::clone(&master),
+            board: self.board.clone(),
+            identity: self.publishers.identity.clone(),
+            commands: self.commands,
+            listeners: self.listeners.clone(),
+            scale,
+        };
+        let api = api.spawn();
         let disks = &self.publishers.disks;
         let mounted = disk::bring_up(self.node.kind, &master, scale, disks).await;
         tokio::spawn(disk::health::watch(mounted, scale, disks.clone()));
         // Nothing stands on it in this boot, so that nobody waits for it.
         tokio::task::spawn_blocking(install_seed);
-        let peers = self.peers(&seed, &master).await;
-        let identity = self.identity(&seed, &master, &peers).await;
-        show(&peers, peers::membership(&identity));
+        let founding = founding::Founding {
+            seed: Arc::clone(&seed),
+            master: Arc::clone(&master),
+            scale,
+            board: self.board.clone(),
+            publishers: self.publishers.clone(),
+            listeners: self.listeners,
+        };
+        let formation = founding.spawn(self.founding);
+        let start = formation.started().await;
+        let identity = match Identity::of_plan(&start.plan, start.machine_id, &seed, &master) {
+            Ok(identity) => identity,
+            Err(problem) => {
+                // Only another seed or another disk changes that, and both need a reboot.
+                wait_for(&self.publishers, problem);
+                return std::future::pending().await;
+            }
+        };
+        self.publishers
+            .identity
+            .send_modify(|report| report.cluster_id = Some(identity.cluster_id.clone()));
         // etcd and the apiserver bind to the node's address, and die where there is none.
         let mut network = self.publishers.network.subscribe();
         // The sender is here: waiting cannot fail.
@@ -89,13 +115,13 @@ impl Boot {
             node: self.node,
             board: self.board,
             publishers: self.publishers,
-            power: self.power,
-            seed: Arc::new(seed),
-            master: Arc::new(master),
+            seed,
+            master,
             identity: Arc::new(identity),
-            listeners: self.listeners,
+            api,
+            formation,
         };
-        task.run(self.exits, self.groups).await;
+        task.run(start.start, self.exits, self.groups).await;
     }
 
     /// Waits for a seed that names this machine. A supervisor that replaces another takes the seed in use, whatever
@@ -141,7 +167,7 @@ impl Boot {
         tracing::info!(source = %found.source, hash = %found.hash, master = %found.master.name, "the seed is there");
         let endpoint = match &found.seed.endpoint {
             Endpoint::Virtual(address) => {
-                std::net::SocketAddr::new(*address, found.seed.endpoint.port()).to_string()
+                SocketAddr::new(*address, found.seed.endpoint.port()).to_string()
             }
             Endpoint::LoadBalancer { .. } => {
                 format!(
@@ -169,107 +195,15 @@ impl Boot {
             report.waiting = None;
         });
     }
-
-    /// Introduces the node to its peers; waits for as long as that cannot be.
-    async fn peers(&self, seed: &Seed, master: &Master) -> peer::Handle {
-        loop {
-            let introduction = self.introduction().await;
-            let started = peers::start(
-                seed,
-                master,
-                &introduction,
-                self.node.scale,
-                &self.listeners,
-                &self.board,
-                &self.publishers,
-            );
-            match started.await {
-                Ok(handle) => return handle,
-                Err(error) => tracing::error!("the node cannot talk to peers: {error:#}"),
-            }
-            tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
-        }
-    }
-
-    /// Who the machine is to its peers: as an earlier supervisor of this boot has handed it over, or from STATE.
-    async fn introduction(&self) -> Introduction {
-        let handover = Handover::of_this_boot();
-        match handed_over_introduction(&handover) {
-            Ok(Some(introduction)) => return introduction,
-            Ok(None) => {}
-            Err(problem) => tracing::error!(%problem, "what was handed over is not used"),
-        }
-        loop {
-            let introduced = tokio::task::spawn_blocking(|| introduce(Path::new(STATE))).await;
-            match introduced {
-                Ok(Ok(introduction)) => {
-                    if let Err(error) = hand_over_introduction(&handover, &introduction) {
-                        let error = with_sources(&error);
-                        tracing::error!(%error, "a new supervisor will need STATE to talk to peers");
-                    }
-                    return introduction;
-                }
-                Ok(Err(problem)) => wait_for(&self.publishers, problem),
-                Err(panicked) => tracing::error!(%panicked, "reading the peer key panicked"),
-            }
-            tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
-        }
-    }
-
-    /// The identity: as an earlier supervisor of this boot has handed it over, or from STATE, where the cluster is
-    /// founded if need be. Waits for as long as that cannot be.
-    async fn identity(&self, seed: &Seed, master: &Master, peers: &peer::Handle) -> Identity {
-        let handover = Handover::of_this_boot();
-        match handed_over(&handover, seed, master) {
-            Ok(Some(identity)) => return self.publish_identity(identity),
-            Ok(None) => {}
-            Err(problem) => tracing::error!(%problem, "what was handed over is not used"),
-        }
-        let mut shown_fresh = false;
-        loop {
-            let (its_seed, its_master, handover) = (seed.clone(), master.clone(), handover.clone());
-            let established = tokio::task::spawn_blocking(move || {
-                let state = Path::new(STATE);
-                let now = OffsetDateTime::now_utc();
-                let established = establish(state, &its_seed, &its_master, now);
-                if let Established::Member(_) = established
-                    && let Err(error) = hand_over(state, &handover)
-                {
-                    let error = with_sources(&error);
-                    tracing::error!(%error, "a new supervisor will need STATE to know who this node is");
-                }
-                established
-            });
-            match established.await {
-                Ok(Established::Member(identity)) => return self.publish_identity(*identity),
-                Ok(Established::Waiting(problem)) => {
-                    if problem.code == ReasonCode::FormationOfSeveral && !shown_fresh {
-                        show(peers, Access::fresh());
-                        shown_fresh = true;
-                    }
-                    wait_for(&self.publishers, problem);
-                }
-                Err(panicked) => tracing::error!(%panicked, "reading the identity panicked"),
-            }
-            tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
-        }
-    }
-
-    fn publish_identity(&self, identity: Identity) -> Identity {
-        self.publishers.identity.send_modify(|report| {
-            report.machine_id = Some(identity.machine_id.clone());
-            report.cluster_id = Some(identity.cluster_id.clone());
-            report.waiting = None;
-        });
-        identity
-    }
 }
 
-/// Says to the peers what the node is.
-fn show(peers: &peer::Handle, access: Access) {
-    if let Err(error) = peers.set_access(access) {
-        tracing::error!(error = %with_sources(&error), "the node cannot show its peers what it is");
-    }
+/// A port on all addresses of the master's family.
+pub(super) fn any_address(master: &Master, port: u16) -> SocketAddr {
+    let any: IpAddr = match master.address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(any, port)
 }
 
 /// The seed that the node runs by, and which master of it this machine is.

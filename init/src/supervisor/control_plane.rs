@@ -1,33 +1,28 @@
 //! From an identity to running services, and keeping them configured: leaves are renewed while they run.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use masthead_api::{ReasonCode, routes};
+use masthead_api::ReasonCode;
 use masthead_control_plane::{APISERVER_PORT, Component, EtcdStart, subject_names};
 use masthead_lifecycle::Phase;
 use masthead_pki::{AuthorityKind, Leaves, Purpose};
-use masthead_seed::{Endpoint, Master, Seed};
+use masthead_seed::{Master, Seed};
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use super::api;
 use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::condition;
 use super::deployment::Deployment;
-use crate::error_chain::with_sources;
-use crate::identity::{
-    EtcdVolume, Handover, Identity, Keeper, Problem, confirm_started, first_start,
-    handed_over_etcd_start, inventory, keep_bootstrap_applied, keep_etcd_start,
-};
-use crate::listeners::Listeners;
-use crate::management::{self, Issuers, PowerCommand, Server};
+use crate::formation;
+use crate::identity::{Handover, Identity, Keeper, Problem, inventory, keep_bootstrap_applied};
+use crate::management::{self, Issuers};
 use crate::node::NodeOptions;
 use crate::services::{self, AdoptedExits};
 
-/// Where ETCD is mounted.
-const ETCD: &str = "/etcd";
 /// Where the services' driver keeps what its successor must know.
 const RECORDS: &str = "/run/masthead/services";
 
@@ -36,28 +31,27 @@ pub(super) struct ControlPlaneTask {
     pub(super) node: NodeOptions,
     pub(super) board: Shared,
     pub(super) publishers: Publishers,
-    pub(super) power: mpsc::Sender<PowerCommand>,
     pub(super) seed: Arc<Seed>,
     pub(super) master: Arc<Master>,
     pub(super) identity: Arc<Identity>,
-    pub(super) listeners: Listeners,
+    pub(super) api: api::Handle,
+    pub(super) formation: formation::Handle,
 }
 
 impl ControlPlaneTask {
-    /// Serves the API, starts the services, and keeps both configured for ever.
+    /// Starts the services, etcd as `etcd_start` says, and keeps them and the API configured for ever.
     pub(super) async fn run(
         self,
+        mut etcd_start: EtcdStart,
         exits: AdoptedExits,
         groups: watch::Sender<Option<services::Handle>>,
     ) {
         let mut leaves = self.leaves().await;
-        let (identity_sender, identity) = watch::channel(self.management_identity(&leaves).await);
-        self.serve_management(identity);
+        self.api.found(self.management_identity(&leaves).await);
         self.publish_certificates(&leaves);
         let (leaves_sender, mut renewed) = watch::channel(Arc::clone(&leaves));
         tokio::spawn(self.keeper().run(leaves_sender));
 
-        let mut etcd_start = self.etcd_start().await;
         let deployment = Deployment {
             node: self.node.clone(),
             seed: Arc::clone(&self.seed),
@@ -101,13 +95,13 @@ impl ControlPlaneTask {
                     }
                     leaves = Arc::clone(&renewed.borrow_and_update());
                     self.publish_certificates(&leaves);
-                    identity_sender.send_replace(self.management_identity(&leaves).await);
+                    self.api.found(self.management_identity(&leaves).await);
                 }
                 () = wait_until_ready(&handle, Component::Etcd), if !etcd_has_served => {
                     // Should it start again, it is to find its data or not to start at all.
                     etcd_has_served = true;
                     etcd_start = EtcdStart::Existing;
-                    confirm_start();
+                    self.formation.etcd_served().await;
                 }
             }
             if let Err(error) = deployment.renew(&leaves, etcd_start, &handle) {
@@ -149,19 +143,7 @@ impl ControlPlaneTask {
 
     /// Certificate and authorities for the management API.
     async fn management_identity(&self, leaves: &Leaves) -> Arc<management::Identity> {
-        let endpoint = match &self.seed.endpoint {
-            // Until masters own a virtual address together, the node's own is where its apiserver is.
-            Endpoint::Virtual(_) => {
-                SocketAddr::new(self.master.address, APISERVER_PORT).to_string()
-            }
-            Endpoint::LoadBalancer { .. } => {
-                format!(
-                    "{}:{}",
-                    self.seed.endpoint.host(),
-                    self.seed.endpoint.port()
-                )
-            }
-        };
+        let endpoint = api::kubernetes_server(&self.seed, &self.master);
         loop {
             let issuers = Issuers {
                 operators: self
@@ -169,75 +151,20 @@ impl ControlPlaneTask {
                     .roots
                     .authority(AuthorityKind::Operators)
                     .clone(),
-                kubernetes: self
-                    .identity
-                    .roots
-                    .authority(AuthorityKind::Kubernetes)
-                    .clone(),
+                kubernetes: Some(
+                    self.identity
+                        .roots
+                        .authority(AuthorityKind::Kubernetes)
+                        .clone(),
+                ),
                 admins: self.seed.admins.clone(),
                 cluster: self.seed.cluster.clone(),
                 node: self.master.name.clone(),
-                kubernetes_server: format!("https://{endpoint}"),
+                kubernetes_server: endpoint.clone(),
             };
             match management::Identity::new(leaves.get(Purpose::ManagementServer), issuers) {
-                Ok(identity) => {
-                    let fingerprint = identity.fingerprint();
-                    self.publishers
-                        .identity
-                        .send_modify(|report| report.fingerprint = Some(fingerprint));
-                    return Arc::new(identity);
-                }
+                Ok(identity) => return Arc::new(identity),
                 Err(error) => wait_for(&self.publishers, unexpected(&anyhow::Error::new(error))),
-            }
-            tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
-        }
-    }
-
-    /// Serves the management API and the metrics on all addresses of the node's family.
-    fn serve_management(&self, identity: watch::Receiver<Arc<management::Identity>>) {
-        let any: IpAddr = match self.master.address {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let scale = self.node.scale;
-        let board: Arc<dyn management::Node> = self.board.clone();
-        let server = Server::new(identity, Arc::clone(&board), self.power.clone(), scale);
-        let listeners = self.listeners.clone();
-        tokio::spawn(async move {
-            let address = SocketAddr::new(any, routes::PORT);
-            server.serve(listeners.listen(address, scale).await).await;
-        });
-        let listeners = self.listeners.clone();
-        tokio::spawn(async move {
-            let address = SocketAddr::new(any, routes::METRICS_PORT);
-            let listener = listeners.listen(address, scale).await;
-            management::metrics::serve(listener, board).await;
-        });
-    }
-
-    /// How etcd starts: as an earlier supervisor of this boot has decided, or by what the disks say. Waits for as long
-    /// as it must not start.
-    async fn etcd_start(&self) -> EtcdStart {
-        let handover = Handover::of_this_boot();
-        if let Some(start) = handed_over_etcd_start(&handover) {
-            return start;
-        }
-        loop {
-            let identity = Arc::clone(&self.identity);
-            let decided = tokio::task::spawn_blocking(move || {
-                let volume = EtcdVolume {
-                    mounted_at: PathBuf::from(ETCD),
-                    uuid: file_system_id(Path::new(ETCD))?,
-                };
-                first_start(Path::new(STATE), &volume, &identity)
-            });
-            match decided.await {
-                Ok(Ok(start)) => {
-                    hand_over_etcd_start(&handover, start);
-                    return start;
-                }
-                Ok(Err(problem)) => wait_for(&self.publishers, problem),
-                Err(panicked) => tracing::error!(%panicked, "judging etcd's data panicked"),
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
         }
@@ -265,23 +192,6 @@ impl ControlPlaneTask {
     }
 }
 
-fn hand_over_etcd_start(handover: &Handover, start: EtcdStart) {
-    if let Err(error) = keep_etcd_start(handover, start) {
-        let error = with_sources(&error);
-        tracing::error!(%error, "a new supervisor will need the disks to know how etcd starts");
-    }
-}
-
-/// Records that etcd has served. Nobody waits for the disk: that it served is known in this boot anyway.
-fn confirm_start() {
-    hand_over_etcd_start(&Handover::of_this_boot(), EtcdStart::Existing);
-    tokio::task::spawn_blocking(|| {
-        if let Err(problem) = confirm_started(Path::new(STATE)) {
-            tracing::error!(%problem, "STATE does not record that etcd has served");
-        }
-    });
-}
-
 async fn wait_until_ready(handle: &services::Handle, component: Component) {
     let mut stories = handle.watch();
     // The driver outlives its handles: waiting ends only by readiness.
@@ -292,20 +202,6 @@ async fn wait_until_ready(handle: &services::Handle, component: Component) {
                 .any(|story| story.name.as_str() == component.name() && story.phase == Phase::Ready)
         })
         .await;
-}
-
-/// What stays the same for as long as a file system lives, and differs between two: `f_fsid` of statfs(2),
-/// which ext4 and tmpfs derive from the UUID.
-fn file_system_id(path: &Path) -> Result<String, Problem> {
-    let stat = nix::sys::statvfs::statvfs(path).map_err(|errno| Problem {
-        code: ReasonCode::DiskLost,
-        cause: format!(
-            "{} cannot be asked for its identity: {errno}.",
-            path.display()
-        ),
-        remedy: ReasonCode::DiskLost.remedy().to_owned(),
-    })?;
-    Ok(format!("{:016x}", stat.filesystem_id()))
 }
 
 /// A fault that the node cannot explain better than by its words.

@@ -6,11 +6,12 @@
 //! | task | owns | publishes |
 //! |---|---|---|
 //! | [`pid1`] | the link | exits of adopted services, the word to stop |
-//! | [`boot`] | the order: seed, network, disks, identity | what it waits for |
-//! | [`control_plane`] | the services' configuration, the API's certificate | certificates |
+//! | [`boot`] | the order: seed, network, disks, formation | what it waits for |
+//! | `formation` (`founding`) | the machine of formation, its records, the port for peers and a connection to each | what the node is, how it stands with its peers, when etcd may start |
+//! | [`control_plane`] | the services' configuration | certificates |
+//! | [`api`] | which authority the API serves with | its fingerprint |
 //! | `network::keep` | the interface | address, carrier |
 //! | `disk::health::watch` | looking at the file systems | their state |
-//! | `peer` (`peers`) | the port for peers, a connection to each | how it stands with them |
 //! | `services` | the service group | each service's story |
 //! | `identity::Keeper` | the leaves | new certificates |
 //! | `management` | API and metrics | |
@@ -19,6 +20,7 @@
 //!
 //! It may be killed at any instant: services go on, and the next supervisor adopts them.
 
+mod api;
 mod board;
 mod boot;
 mod condition;
@@ -26,8 +28,8 @@ mod control_plane;
 mod deployment;
 mod ending;
 mod facts;
+mod founding;
 mod log;
-mod peers;
 mod pid1;
 
 use std::process::ExitCode;
@@ -38,6 +40,7 @@ use tokio::sync::{mpsc, watch};
 use crate::console::{self, ScreenKind, Terminal};
 use crate::link::SupervisorLink;
 use crate::listeners::Listeners;
+use crate::management::Commands;
 use crate::node::{Facility, SupervisorOptions};
 
 use board::Board;
@@ -91,13 +94,18 @@ async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
     }));
 
     let (power_sender, mut power) = mpsc::channel(4);
+    let (founding_sender, founding) = mpsc::channel(4);
     let (groups_sender, groups) = watch::channel(None);
     let boot = boot::Boot {
         node: options.node.clone(),
         board: Arc::clone(&board),
         publishers: publishers.clone(),
         exits: from_pid1.exits,
-        power: power_sender,
+        commands: Commands {
+            power: power_sender,
+            founding: founding_sender,
+        },
+        founding,
         groups: groups_sender,
         listeners,
     };
