@@ -23,7 +23,9 @@ use masthead_lab::{
     },
     directory::Directory,
     enter,
-    namespace::launcher,
+    error::{self, chain},
+    namespace::{self, launcher},
+    patience::{Look, wait_until},
     plan::ClusterPlan,
     provider::{Cable, Effective, ProviderKind},
     tools::Tools,
@@ -33,6 +35,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::command_line::{Command, CommandLine, Output};
+
+/// Until a daemon that was started listens: it makes disks before.
+const TO_LISTEN: Duration = Duration::from_secs(120);
 
 /// Carries out what the command line says.
 pub(crate) fn run(line: CommandLine) -> Result<ExitCode> {
@@ -169,13 +174,33 @@ impl Lab {
     }
 
     fn down(&self) -> Result<()> {
-        let Some(client) = Client::find(&self.directory)? else {
-            // What a lab has left that was killed.
-            self.directory.remove()?;
-            return self.result("No cluster runs.", &json!({ "ended": false }));
+        let look = || self.try_down().unwrap_or_else(Look::Never);
+        let ended = wait_until("the cluster to end", TO_LISTEN, look)?;
+        namespace::remove_leftovers();
+        let text = if ended {
+            "The cluster has ended."
+        } else {
+            "No cluster runs."
         };
-        client.ask(&Request::Down)?;
-        self.result("The cluster has ended.", &json!({ "ended": true }))
+        self.result(text, &json!({ "ended": ended }))
+    }
+
+    /// Ends the cluster, or removes what one has left that was killed; says which. A daemon that is being started
+    /// does not listen yet, and one whose caller was killed ends by itself.
+    fn try_down(&self) -> error::Result<Look<bool>> {
+        let Some(client) = Client::find(&self.directory)? else {
+            let cleared = self.directory.clear()?;
+            return Ok(if cleared {
+                Look::Done(false)
+            } else {
+                Look::NotYet("it is being started".to_owned())
+            });
+        };
+        match client.ask(&Request::Down) {
+            Ok(_) => Ok(Look::Done(true)),
+            Err(error) if Client::find(&self.directory)?.is_some() => Err(error),
+            Err(error) => Ok(Look::NotYet(chain(&error))),
+        }
     }
 
     fn save(&self, folder: &Path) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `.lab/`: where everything of one cluster is kept.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::{
         fs::{OpenOptionsExt, symlink},
@@ -9,6 +9,8 @@ use std::{
     },
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     error::{Attempt, Error, Result},
@@ -70,18 +72,52 @@ impl Directory {
         self.path.join("bin")
     }
 
-    /// Makes the folder anew, without what an earlier lab has left in it.
-    pub fn prepare(&self, tools: &Tools) -> Result<()> {
-        self.remove()?;
-        let programs = self.programs();
-        fs::create_dir_all(&programs).attempt(|| format!("make {}", programs.display()))?;
+    /// Makes the folder anew, without what an earlier lab has left in it, and claims it.
+    pub fn prepare(&self, tools: &Tools) -> Result<Claim> {
+        let taken = || {
+            Error::Refused(format!(
+                "another lab is being started in {}: wait for it, or choose another folder with --directory",
+                self.path.display()
+            ))
+        };
+        if !self.clear()? {
+            return Err(taken());
+        }
+        fs::create_dir_all(&self.path).attempt(|| format!("make {}", self.path.display()))?;
+        let claim = self.claim()?.ok_or_else(taken)?;
+        // First of all, so that a lab that is killed leaves nothing that the next one does not know for a lab's.
         fs::write(self.path.join(MARK), "`lab down` removes this folder.\n")
             .attempt(|| format!("write into {}", self.path.display()))?;
+        let programs = self.programs();
+        fs::create_dir(&programs).attempt(|| format!("make {}", programs.display()))?;
         for (name, target) in [("mastctl", &tools.mastctl), ("kubectl", &tools.kubectl)] {
             symlink(target, programs.join(name))
                 .attempt(|| format!("link {}", programs.join(name).display()))?;
         }
-        Ok(())
+        Ok(claim)
+    }
+
+    /// Claims the folder, which must be there; nothing when another process has.
+    fn claim(&self) -> Result<Option<Claim>> {
+        let what = || format!("claim {}", self.path.display());
+        let folder = File::open(&self.path).attempt(what)?;
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Claim { _folder: folder })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).attempt(what),
+        }
+    }
+
+    /// Removes the folder, if it is ours and no living lab has claimed it; `false` if one has.
+    pub fn clear(&self) -> Result<bool> {
+        if !self.path.exists() {
+            return Ok(true);
+        }
+        let Some(_claim) = self.claim()? else {
+            return Ok(false);
+        };
+        self.remove()?;
+        Ok(true)
     }
 
     /// Removes the folder and all in it, if it is ours. The processes of a lab that died have died
@@ -100,7 +136,21 @@ impl Directory {
                 self.path.display()
             )));
         }
-        fs::remove_dir_all(&self.path).attempt(|| format!("remove {}", self.path.display()))
+        self.remove_marked()
+            .attempt(|| format!("remove {}", self.path.display()))
+    }
+
+    /// The mark goes last: whoever is killed in between leaves a folder that is known for ours.
+    fn remove_marked(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else if entry.file_name() != MARK {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::remove_dir_all(&self.path)
     }
 
     /// A connection to the daemon; `None` when none runs.
@@ -112,6 +162,13 @@ impl Directory {
             Err(error) => Err(error).attempt(|| format!("reach {}", self.socket().display())),
         }
     }
+}
+
+/// A folder that belongs to a living lab: from before the daemon listens until it has gone, however it goes.
+#[derive(Debug)]
+pub struct Claim {
+    /// Locked (flock(2)) for as long as it is open.
+    _folder: File,
 }
 
 /// Writes a file that only its owner may read.
@@ -154,9 +211,15 @@ mod tests {
             kubectl: "/kubectl".into(),
         };
         let directory = Directory::new(&path);
-        directory.prepare(&tools).expect("prepare");
+        let claim = directory.prepare(&tools).expect("prepare");
         fs::write(path.join("left"), "over").expect("write");
         assert!(directory.connect().expect("nobody listens").is_none());
+        let error = directory.prepare(&tools).expect_err("it is somebody's");
+        assert!(error.to_string().contains("being started"), "{error}");
+        assert!(!directory.clear().expect("looked at"));
+        assert!(path.join("left").exists());
+
+        drop(claim);
         directory.prepare(&tools).expect("prepare again");
         assert!(!path.join("left").exists());
         assert!(path.join("bin/kubectl").is_symlink());

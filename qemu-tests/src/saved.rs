@@ -108,7 +108,7 @@ impl SavedCluster {
             .ok_or_else(|| Error::Refused("a saved cluster without nodes".to_owned()))?;
         let provider = VmProvider::restored(&self.description.wire, first)?;
         let keys = Directory::new(&plan.directory);
-        keys.prepare(tools)?;
+        let claim = keys.prepare(tools)?;
         let saved = Directory::new(&self.folder);
         for (from, to) in [
             (saved.operator_key(), keys.operator_key()),
@@ -118,7 +118,7 @@ impl SavedCluster {
         }
         let seed = fs::read_to_string(keys.seed())
             .attempt(|| format!("read {}", keys.seed().display()))?;
-        let cluster = Cluster::assemble(plan, keys, Box::new(provider), &seed)?;
+        let cluster = Cluster::assemble(plan, keys, claim, Box::new(provider), &seed)?;
         for node in cluster.nodes() {
             node.saving()?
                 .restore(&self.folder.join(&node.plan().name))?;

@@ -63,14 +63,16 @@ impl Lab {
 
     /// Starts `lab up`, and returns when the node runs; it waits for readiness in vain.
     fn up(&self) -> (Child, Value) {
-        let up = self
-            .command(&["up", "--provider", "namespace", "--image", "."])
+        (self.spawn_up(), self.await_node())
+    }
+
+    fn spawn_up(&self) -> Child {
+        self.command(&["up", "--provider", "namespace", "--image", "."])
             .process_group(0)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("start lab up");
-        (up, self.await_node())
+            .expect("start lab up")
     }
 
     /// The same of a command that succeeds, with its result as JSON.
@@ -268,7 +270,7 @@ fn a_crash_of_the_daemon_leaves_nothing_that_runs() {
 fn a_crash_of_daemon_and_launcher_leaves_nothing_that_runs() {
     let lab = Lab::new();
     let (mut up, status) = lab.up();
-    let init = init_process(&status);
+    let (init, groups) = (init_process(&status), cluster_groups(init_process(&status)));
     let launcher = support::parent(init);
     let daemon = support::parent(launcher);
     // Stopped first, so that neither sees the other go.
@@ -282,6 +284,34 @@ fn a_crash_of_daemon_and_launcher_leaves_nothing_that_runs() {
         "down cleans up after a dead lab"
     );
     assert!(!lab.directory().exists());
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
+}
+
+/// Whoever started the lab is killed before the daemon listens, and `lab down` comes at once.
+#[test]
+fn a_cluster_can_be_ended_while_it_is_being_started() {
+    let lab = Lab::new();
+    for _ in 0..3 {
+        let mut up = lab.spawn_up();
+        Patience::new(1.0)
+            .wait_until("the folder", Duration::from_secs(10), || {
+                Look::at(lab.directory().exists(), || "not there".to_owned())
+            })
+            .expect("the daemon begins");
+        signal(pid(&up), Signal::SIGKILL);
+        up.wait().expect("its end");
+        let down = lab.run(&["down"]);
+        assert!(down.status.success(), "{down:?}");
+        Patience::new(1.0)
+            .wait_until("everything to be gone", Duration::from_secs(10), || {
+                let loops = attached_loops(lab.folder.path());
+                let folder = lab.directory().exists();
+                Look::at(loops == 0 && !folder, || {
+                    format!("loop devices {loops}, folder {folder}")
+                })
+            })
+            .expect("nothing is left");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub use description::{Description, NodeDescription, Progress};
 pub use etcd::{EtcdMember, EtcdStatus};
 
 use crate::{
-    directory::{Directory, write_private},
+    directory::{Claim, Directory, write_private},
     error::{Error, Result},
     namespace::NamespaceProvider,
     patience::{Patience, wait_until},
@@ -51,8 +51,10 @@ pub struct Cluster {
     endpoint: Endpoint,
     forwards: BTreeMap<String, Forwards>,
     access: Access,
-    // Last: the nodes are on its wire.
+    // The nodes are on its wire.
     provider: Box<dyn Provider>,
+    // Last: until all of it is gone, the folder is nobody else's.
+    _claim: Claim,
 }
 
 /// The loopback ports that lead to one node.
@@ -68,18 +70,19 @@ impl Cluster {
     pub fn new(plan: ClusterPlan, kind: ProviderKind, tools: &Tools) -> Result<Self> {
         check(&plan)?;
         let directory = Directory::new(&plan.directory);
-        directory.prepare(tools)?;
+        let claim = directory.prepare(tools)?;
         let access = Access::new(&directory);
         let seed = plan.seed(&access.new_secret()?, &[access.new_operator()?]);
         write_private(&directory.seed(), &seed)?;
         let provider = provider(kind, &plan, tools)?;
-        Self::assemble(plan, directory, provider, &seed)
+        Self::assemble(plan, directory, claim, provider, &seed)
     }
 
     /// A cluster of a folder that has seed and operator's key, with its nodes on that provider, off.
     pub(crate) fn assemble(
         plan: ClusterPlan,
         directory: Directory,
+        claim: Claim,
         provider: Box<dyn Provider>,
         seed: &str,
     ) -> Result<Self> {
@@ -107,6 +110,7 @@ impl Cluster {
             endpoint: Endpoint::open(targets)?,
             forwards,
             provider,
+            _claim: claim,
         })
     }
 

@@ -43,17 +43,22 @@ pub fn run() -> Result<()> {
     let directory = Directory::new(&order.plan.directory);
     match begin(order, &directory) {
         Ok((server, listener)) => {
-            report(&Answer::Done {
+            let started = report(&Answer::Done {
                 outcome: Outcome::Nothing,
-            })?;
+            });
+            if let Err(error) = started {
+                // Who wanted the cluster was killed, and knows nothing of it.
+                server.end()?;
+                return Err(error);
+            }
             detach(&directory)?;
             let for_signals = Arc::clone(&server);
             thread::spawn(move || for_signals.await_signal(&signals));
             server.serve(&listener)
         }
         Err(error) => {
-            // All that it made has gone with the cluster, but for the folder.
-            let removed = directory.remove().err();
+            // All that it made has gone with the cluster, but for the folder, which may be another lab's.
+            let removed = directory.clear().err();
             report(&Answer::Failed {
                 message: chain(removed.as_ref().unwrap_or(&error)),
             })

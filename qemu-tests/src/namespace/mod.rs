@@ -142,6 +142,13 @@ impl Drop for ClusterGroup {
     }
 }
 
+/// Removes what labs have left that were killed, as far as this process may.
+pub fn remove_leftovers() {
+    if let Ok(mount_point) = cgroup::mount_point() {
+        remove_stale_groups(&mount_point);
+    }
+}
+
 /// Removes what labs have left that were killed together with their launchers.
 fn remove_stale_groups(mount_point: &Path) {
     for entry in fs::read_dir(mount_point).into_iter().flatten().flatten() {
