@@ -199,13 +199,34 @@ fn a_stopped_follower_stalls_nobody() {
 }
 
 #[test]
+fn on_a_small_file_system_a_service_keeps_its_newest_output_and_leaves_room_for_others() {
+    let node = Node::new();
+    let _disk = Disk::mount(node.path("data"), MsFlags::empty(), "size=4m");
+    let all = lines(0..100_000);
+    assert!(all.len() > 3 << 20);
+    node.write(&all);
+    run(async {
+        let handle = spawn(node.config());
+        let state = until_stored(&handle, all.len() as u64).await;
+        assert_eq!((state.lost, state.trouble), (0, None));
+    });
+    let stored = node.stored();
+    assert!(all.ends_with(&stored));
+    assert!(
+        (256 << 10..=512 << 10).contains(&stored.len()),
+        "{} bytes are stored",
+        stored.len()
+    );
+}
+
+#[test]
 fn a_full_disk_loses_the_oldest_and_says_how_much() {
     let mut node = Node::new();
     node.bounds.memory = 1 << 20;
     node.bounds.window = 64 << 10;
-    let _disk = Disk::mount(node.path("data"), MsFlags::empty(), "size=8m");
+    let _disk = Disk::mount(node.path("data"), MsFlags::empty(), "size=64m");
     let ballast = node.path("data/ballast");
-    fs::write(&ballast, vec![0; (8 << 20) - (300 << 10)]).unwrap();
+    fs::write(&ballast, vec![0; (64 << 20) - (300 << 10)]).unwrap();
     run(async {
         let handle = spawn(node.config());
         let mut all = String::new();

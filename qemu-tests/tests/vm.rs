@@ -23,16 +23,17 @@ use masthead_lab::{
     qemu::{BootPath, MachineOptions, SeedPath},
     saved::SavedCluster,
 };
-use rustix::fs::SeekFrom;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use sha2::{Digest, Sha256};
 use support::console;
 
 const SECONDS_10: Duration = Duration::from_secs(10);
 const A_MINUTE: Duration = Duration::from_secs(60);
 
-/// Two boots of one machine, and between them its state: saved when it had a Deployment, and restored twice, once to
-/// have its disk pulled out, and once to have its power cut in the middle of writes. That second disk is booted by
-/// firmware and the unified kernel image, with the seed on a volume, until it is told to switch itself off.
+/// Three boots of one machine, and between the first two its state: saved when it had a Deployment, and restored twice,
+/// once to have its disk pulled out, and once to have its power cut in the middle of writes. That second disk is
+/// booted by firmware and the unified kernel image without any seed but the installed one, until it is told to switch
+/// itself off; and then once more, with the seed on a volume, and with a DATA that is beyond repair.
 #[test]
 fn a_master_on_a_machine() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -57,7 +58,8 @@ fn a_master_on_a_machine() {
     let fixture = restored(&saved);
     let acknowledged = fixture.write_until_cut(50, || fixture.expect(fixture.m1().cut_power()));
 
-    boot(&fixture, BootPath::Uefi, SeedPath::Volume);
+    boot(&fixture, BootPath::Uefi, SeedPath::Installed);
+    the_status_tells_where_the_seed_was(&fixture);
     let missing = fixture.expect(fixture.missing(&acknowledged));
     assert!(
         missing.is_empty(),
@@ -80,7 +82,15 @@ fn a_master_on_a_machine() {
         ],
         "the machine switched itself off"
     );
-    the_disk_is_laid_out_and_its_file_systems_are_clean(&disk_image(&fixture));
+    let image = disk_image(&fixture);
+    the_disk_is_laid_out_and_its_file_systems_are_clean(&image);
+
+    let data = ruin(&image, Role::Data);
+    boot(&fixture, BootPath::Direct, SeedPath::Volume);
+    the_status_tells_of_a_data_that_was_set_aside(&fixture);
+    fixture.expect(fixture.kubectl(&["get", "deployment", "web"]));
+    fixture.expect(fixture.m1().cut_power());
+    assert_eq!(data, hash_of(&image, Role::Data), "DATA was written to");
 }
 
 /// A disk that holds anything else is not written to, and the console says what it holds.
@@ -174,6 +184,56 @@ fn the_status_tells_of_a_broken_disk(fixture: &Fixture) {
     assert_eq!(fixture.m1().power(), Power::On, "the node stays up");
 }
 
+fn the_status_tells_where_the_seed_was(fixture: &Fixture) {
+    let status = fixture.expect(fixture.status());
+    assert_eq!(
+        status["seed"]["source"], "installed seed (/dev/vda4)",
+        "{}",
+        status["seed"]
+    );
+}
+
+fn the_status_tells_of_a_data_that_was_set_aside(fixture: &Fixture) {
+    let status = fixture.expect(fixture.status());
+    let disks = status["disks"].as_array().cloned().unwrap_or_default();
+    let data = disks.iter().find(|disk| disk["role"] == "DATA");
+    let data = data.unwrap_or_else(|| panic!("no DATA: {disks:?}"));
+    assert_eq!(data["state"], "memory", "{data}");
+    assert_eq!(data["reason"]["code"], "disk-set-aside", "{data}");
+    let cause = data["reason"]["cause"].as_str().unwrap_or_default();
+    assert!(cause.contains("e2fsck on /dev/vda6"), "{data}");
+    let refused = status["degraded"].to_string().contains("/data is");
+    assert!(!refused, "told twice: {}", status["degraded"]);
+}
+
+/// Puts something in a partition's place that no check of file systems can mend. Returns a hash of the place.
+fn ruin(image: &Path, role: Role) -> [u8; 32] {
+    let (offset, bytes) = place(image, role);
+    let disk = File::options().write(true).open(image).expect("the image");
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&disk, flags, offset, bytes).expect("a hole");
+    disk.write_all_at(&vec![0xa5; 1 << 16], offset + (3 << 20))
+        .expect("written");
+    hash_of(image, role)
+}
+
+fn hash_of(image: &Path, role: Role) -> [u8; 32] {
+    let (offset, bytes) = place(image, role);
+    hash_within(image, offset, offset + bytes)
+}
+
+/// Where a partition is, in bytes, and how large.
+fn place(image: &Path, role: Role) -> (u64, u64) {
+    let Contents::Ours(table) = inspect(&mut File::open(image).expect("the image")) else {
+        panic!("the disk is not ours");
+    };
+    let partition = table.partition(role).expect("a partition");
+    (
+        partition.first_sector * table.sector_bytes,
+        partition.bytes(table.sector_bytes),
+    )
+}
+
 fn disk_image(fixture: &Fixture) -> PathBuf {
     fixture.m1().plan().directory.join("disk.img")
 }
@@ -211,13 +271,22 @@ fn offset_of(table: &Table, role: Role) -> u64 {
 /// A hash of all that a sparse file holds, and where. Zeros count as holes: when the host writes its
 /// page cache back, one becomes the other.
 fn hash(path: &Path) -> [u8; 32] {
+    hash_within(path, 0, u64::MAX)
+}
+
+/// The same of the part from byte `begin` to `end`, which are at multiples of a block.
+fn hash_within(path: &Path, begin: u64, end: u64) -> [u8; 32] {
     const BLOCK: usize = 4096;
+    let last = end;
     let file = File::open(path).expect("the image");
     let mut hash = Sha256::new();
     let mut block = [0; BLOCK];
-    let mut at = 0;
-    while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+    let mut at = begin;
+    while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at))
+        && data < last
+    {
         let end = rustix::fs::seek(&file, SeekFrom::Hole(data)).expect("an end");
+        let end = end.min(last);
         at = data - data % BLOCK as u64;
         while at < end {
             file.read_exact_at(&mut block, at).expect("read");

@@ -31,6 +31,8 @@ open_enum! {
         DiskAmbiguous = "disk-ambiguous",
         /// The matching disk holds something that is not ours.
         DiskForeign = "disk-foreign",
+        /// The matching disk was a master's, and its partition table is damaged.
+        DiskDamaged = "disk-damaged",
         /// The matching disk cannot be read.
         DiskUnreadable = "disk-unreadable",
         /// The matching disk is too small.
@@ -45,6 +47,8 @@ open_enum! {
         DiskReadOnly = "disk-read-only",
         /// The file system is full.
         DiskFull = "disk-full",
+        /// A file system cannot be used, and memory takes its place.
+        DiskSetAside = "disk-set-aside",
         /// The node keeps everything in memory, as the seed says.
         DiskInMemory = "disk-in-memory",
         /// Listed masters do not answer.
@@ -177,6 +181,10 @@ impl ReasonCode {
                 "The disk holds data that is not Masthead's.",
                 "Choose another disk, or erase this one with `wipe = \"SERIAL\"` in the seed, which works once.",
             ),
+            Self::DiskDamaged => (
+                "The disk holds what is left of a Masthead: its partition table is damaged or was overwritten.",
+                "Repair the table elsewhere, use another disk, or erase this one elsewhere. `wipe` does not erase what was a master's.",
+            ),
             Self::DiskUnreadable => (
                 "The disk cannot be read, so it is not known to be blank.",
                 "Check cable and disk, replace it if it fails. An unreadable disk is never written.",
@@ -204,6 +212,10 @@ impl ReasonCode {
             Self::DiskFull => (
                 "The file system is full.",
                 "Find out what grows (`mastctl status` shows the use of each file system); use a larger disk.",
+            ),
+            Self::DiskSetAside => (
+                "DATA cannot be mended or mounted. Memory takes its place: logs, audit log and snapshots since the boot are lost at the next one.",
+                "The file system was left as it is: save from it what is of worth and repair or erase it elsewhere, or replace the disk; then reboot.",
             ),
             Self::DiskInMemory => (
                 "The node keeps everything in memory, as its seed says: a reboot loses the cluster.",

@@ -50,7 +50,7 @@ pub enum Choice {
     Prepare {
         /// The kernel's name.
         name: String,
-        /// Whether the seed's `wipe` was needed for it.
+        /// Its serial number, if the seed's `wipe` names it: with this preparation, that word is carried out.
         wiped: Option<String>,
     },
     /// Nothing can be done until a person or a cable does something.
@@ -68,6 +68,8 @@ pub enum Refusal {
     SeveralInstalled(Vec<String>),
     /// One disk matches and holds something else, or cannot be read. One line.
     Occupied(String),
+    /// One disk matches and was a Masthead's, whose table is damaged. One line.
+    Remains(String),
 }
 
 impl fmt::Display for Refusal {
@@ -96,6 +98,9 @@ impl fmt::Display for Refusal {
             Refusal::Occupied(line) => {
                 write!(formatter, "the disk that matches is not blank: {line}")
             }
+            Refusal::Remains(line) => {
+                write!(formatter, "the disk that matches was in service: {line}")
+            }
         }
     }
 }
@@ -116,6 +121,10 @@ impl Refusal {
                 "use another disk, erase this one elsewhere, or write wipe = \"SERIAL\" into the seed \
                  to have it erased, once"
             }
+            Refusal::Remains(_) => {
+                "repair its partition table elsewhere, use another disk, or erase this one elsewhere: whole, since \
+                 `wipe` does not erase what was a master's"
+            }
         }
     }
 }
@@ -123,8 +132,9 @@ impl Refusal {
 /// Chooses the disk for `role` (STATE stands for the system disk, ETCD for a disk of its own).
 ///
 /// An installed disk is found again whatever its size and name; only a serial number given in the
-/// seed narrows the search. `wipe_used` is true once the seed's `wipe` was carried out. It also says
-/// no when any disk holds a Masthead STATE, since a master in service is never erased by a seed.
+/// seed narrows the search. `wipe_used` is true once the seed's `wipe` was carried out. It is also
+/// ignored when any disk holds a Masthead STATE, since a master in service is never erased by a seed, and on a
+/// disk that shows what is left of one. While such a disk matches, no other is prepared in its place.
 pub fn choose(role: Role, wanted: &Wanted, disks: &[Candidate], wipe_used: bool) -> Choice {
     let serial_fits = |disk: &Candidate| wanted.serial.is_none() || disk.serial == wanted.serial;
     let installed: Vec<_> = disks
@@ -154,11 +164,18 @@ pub fn choose(role: Role, wanted: &Wanted, disks: &[Candidate], wipe_used: bool)
     let (matching, others): (Vec<_>, Vec<_>) = disks
         .iter()
         .partition(|disk| mismatch(wanted, disk).is_none());
+    // A disk that the seed names for wiping counts as wiped, however little was left to erase: a wipe may have
+    // been cut short after the last thing that told of a need for it.
+    let prepare = |disk: &Candidate| Choice::Prepare {
+        name: disk.name.clone(),
+        wiped: disk.serial.clone().filter(|_| disk.serial == wanted.wipe),
+    };
     if let Some(disk) = matching.iter().find(|disk| interrupted(role, disk)) {
-        return Choice::Prepare {
-            name: disk.name.clone(),
-            wiped: None,
-        };
+        return prepare(disk);
+    }
+    let remains = |disk: &&&Candidate| matches!(disk.contents, Contents::Remains(_));
+    if let Some(disk) = matching.iter().find(remains) {
+        return Choice::Wait(Refusal::Remains(describe(disk)));
     }
     let state_exists = disks.iter().any(|disk| {
         matches!(&disk.contents, Contents::Ours(table)
@@ -174,20 +191,14 @@ pub fn choose(role: Role, wanted: &Wanted, disks: &[Candidate], wipe_used: bool)
             .find(|disk| disk.serial.as_ref() == Some(serial))
         && matches!(disk.contents, Contents::Foreign(_))
     {
-        return Choice::Prepare {
-            name: disk.name.clone(),
-            wiped: Some(serial.clone()),
-        };
+        return prepare(disk);
     }
     let blank: Vec<_> = matching
         .iter()
         .filter(|disk| disk.contents == Contents::Blank)
         .collect();
     match blank.as_slice() {
-        [disk] => Choice::Prepare {
-            name: disk.name.clone(),
-            wiped: None,
-        },
+        [disk] => prepare(disk),
         [] => match matching.first() {
             Some(disk) => Choice::Wait(Refusal::Occupied(describe(disk))),
             None => Choice::Wait(Refusal::NoneMatches(
@@ -240,21 +251,12 @@ pub fn describe(disk: &Candidate) -> String {
         Some(serial) => format!("serial \"{serial}\""),
         None => "no serial number".to_owned(),
     };
-    let contents = match &disk.contents {
-        Contents::Blank => "blank".to_owned(),
-        Contents::Ours(table) if table.prepared => "holds a Masthead".to_owned(),
-        Contents::Ours(_) => "its preparation was interrupted".to_owned(),
-        Contents::Foreign(findings) => {
-            let names: Vec<_> = findings.iter().map(|finding| finding.0.as_str()).collect();
-            format!("holds {}", names.join(" and "))
-        }
-        Contents::Unknown { why } => format!("cannot be read: {why}"),
-    };
     format!(
-        "{} ({}, {}, {serial}) {contents}",
+        "{} ({}, {}, {serial}) {}",
         disk.name,
         disk.kind,
-        gigabytes(disk.bytes)
+        gigabytes(disk.bytes),
+        disk.contents
     )
 }
 

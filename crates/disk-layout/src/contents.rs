@@ -1,19 +1,25 @@
-//! What a disk holds: blank, ours, foreign, or unknown because it could not be read.
+//! What a disk holds: blank, ours, foreign, what remains of ours, or unknown because it could not be read.
 
+use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::signatures::{At, SIGNATURES};
-use crate::table::{Found, Table, TableError};
+use crate::edges;
+use crate::layout::{Holds, Role, plan};
+use crate::signatures::{At, SIGNATURES, Signature};
+use crate::table::{Found, Partition, Table, TableError};
 
 /// What a disk holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Read without error, and nothing there.
+    /// Read without error, and nothing there but, perhaps, the first traces of a preparation.
     Blank,
-    /// A table of ours.
+    /// A table of ours, and nothing that contradicts it.
     Ours(Table),
     /// Anything else: never written without the seed's `wipe`.
     Foreign(Vec<Finding>),
+    /// A Masthead whose table is damaged or was overwritten. Never written, whatever the seed says: only a
+    /// person can tell whether what is left is of worth.
+    Remains(Vec<Finding>),
     /// It could not be read, so nothing is known: never written, whatever the seed says.
     Unknown {
         /// The operating system's word on why.
@@ -21,13 +27,30 @@ pub enum Contents {
     },
 }
 
+impl fmt::Display for Contents {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listed = |findings: &[Finding]| {
+            let names: Vec<_> = findings.iter().map(|finding| finding.0.as_str()).collect();
+            names.join(" and ")
+        };
+        match self {
+            Self::Blank => formatter.write_str("blank"),
+            Self::Ours(table) if table.prepared => formatter.write_str("holds a Masthead"),
+            Self::Ours(_) => formatter.write_str("its preparation was interrupted"),
+            Self::Foreign(findings) => write!(formatter, "holds {}", listed(findings)),
+            Self::Remains(findings) => write!(
+                formatter,
+                "holds what is left of a Masthead: {}",
+                listed(findings)
+            ),
+            Self::Unknown { why } => write!(formatter, "cannot be read: {why}"),
+        }
+    }
+}
+
 /// Something found on a disk, in words for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding(pub String);
-
-/// How much of the beginning and the end is looked at beyond the known magic numbers. Data without a
-/// known mark (an encrypted volume without a header, a disk shifted by a controller) shows here.
-const EDGE_BYTES: u64 = 1 << 20;
 
 /// Looks at a disk. Never fails: what cannot be read is [`Contents::Unknown`].
 pub fn inspect<R: Read + Seek + ?Sized>(disk: &mut R) -> Contents {
@@ -45,47 +68,151 @@ fn try_inspect<R: Read + Seek + ?Sized>(disk: &mut R) -> io::Result<Contents> {
         Err(TableError::Io(error)) => return Err(error),
         Err(TableError::Encode(error)) => return Err(io::Error::other(error.to_string())),
     };
-    if let Found::Ours(table) = found {
-        return Ok(Contents::Ours(table));
-    }
-    let mut findings = Vec::new();
-    match found {
-        Found::Foreign(names) => findings.push(Finding(describe_partitions(&names))),
-        Found::Damaged => findings.push(Finding("a damaged GPT partition table".to_owned())),
-        Found::None | Found::Ours(_) => {}
+    // With its primary copy, a disk in service is itself, whatever has become of the rest. One that would be
+    // formatted, or whose front is not what it was, must be beyond doubt.
+    if let Found::Ours {
+        table,
+        primary: true,
+    } = &found
+        && table.prepared
+    {
+        return Ok(Contents::Ours(table.clone()));
     }
     let bytes = disk.seek(SeekFrom::End(0))?;
+    // Read both edges even where something is found: a read error must not pass for a finding.
+    let edges = edges::scan(disk, bytes)?;
+    let mut findings = Vec::new();
+    match &found {
+        Found::Foreign(names) => findings.push(Finding(describe_partitions(names))),
+        Found::Damaged => findings.push(Finding("a damaged GPT partition table".to_owned())),
+        Found::None | Found::Ours { .. } => {}
+    }
+    let ours = matches!(found, Found::Ours { .. });
     for signature in SIGNATURES {
-        let offset = match signature.at {
-            At::Start(offset) => offset,
-            At::End(distance) => bytes.saturating_sub(distance),
-        };
-        let finding = Finding(signature.name.to_owned());
         // The partition table was told above, by what is in it, and every table has such an MBR.
-        let told = !findings.is_empty() && signature.name.contains("partition table");
-        if !told && has_magic(disk, bytes, offset, signature.magic)? && !findings.contains(&finding)
-        {
+        let told = signature.name.contains("partition table")
+            && (!findings.is_empty()
+                || ours && (edges.protective || signature.name.contains("GPT")));
+        let finding = Finding(signature.name.to_owned());
+        if !told && is_at(disk, signature, 0, bytes)? && !findings.contains(&finding) {
             findings.push(finding);
         }
     }
-    // Read both edges even where something was found: a read error must not pass for a finding.
-    let edges = [0, bytes.saturating_sub(EDGE_BYTES)];
-    let mut data_at = None;
-    for edge in edges {
-        if let Some(offset) = first_data(disk, edge, EDGE_BYTES.min(bytes))? {
-            data_at = data_at.or(Some(offset));
-        }
-    }
-    if let (Some(offset), true) = (data_at, findings.is_empty()) {
+    // The backup is there for a primary copy that has rotted away: data that nothing explains is no contradiction
+    // where the file systems in service are in their places.
+    let in_service = match &found {
+        Found::Ours { table, .. } => is_in_service(disk, table)?,
+        _ => false,
+    };
+    if let (Some(offset), true) = (edges.unexplained, findings.is_empty() && !in_service) {
         findings.push(Finding(format!(
             "data of no known kind, from byte {offset}"
         )));
     }
-    Ok(if findings.is_empty() {
-        Contents::Blank
-    } else {
-        Contents::Foreign(findings)
+    if let Found::Ours { table, .. } = &found {
+        for partition in &table.partitions {
+            findings.extend(intruder(disk, table, partition)?);
+        }
+    }
+    let file_systems = file_systems_of_ours(disk, bytes)?;
+    let remains = match &found {
+        Found::Ours { table, .. } => table.prepared || !file_systems.is_empty(),
+        Found::Damaged => edges.prepared || edges.in_preparation || !file_systems.is_empty(),
+        Found::None | Found::Foreign(_) => edges.prepared || !file_systems.is_empty(),
+    };
+    Ok(match found {
+        Found::Ours { table, .. } if findings.is_empty() => Contents::Ours(table),
+        _ if remains => {
+            findings.extend(
+                file_systems
+                    .iter()
+                    .map(|role| Finding(format!("a Masthead's file system {}", role.label()))),
+            );
+            if file_systems.is_empty() {
+                findings.push(Finding("partitions of a Masthead".to_owned()));
+            }
+            Contents::Remains(findings)
+        }
+        _ if findings.is_empty() => Contents::Blank,
+        _ => Contents::Foreign(findings),
     })
+}
+
+/// The roles whose file systems are where a layout of ours for a disk of this size puts them.
+fn file_systems_of_ours<R: Read + Seek + ?Sized>(
+    disk: &mut R,
+    bytes: u64,
+) -> io::Result<Vec<Role>> {
+    let mut roles = Vec::new();
+    for holds in [
+        Holds::Everything,
+        Holds::EverythingButEtcd,
+        Holds::EtcdAlone,
+    ] {
+        let Ok(table) = plan(bytes, 512, holds, Default::default) else {
+            continue;
+        };
+        for partition in &table.partitions {
+            let begin = partition.first_sector * table.sector_bytes;
+            if has_label(disk, begin, partition.role)? && !roles.contains(&partition.role) {
+                roles.push(partition.role);
+            }
+        }
+    }
+    Ok(roles)
+}
+
+/// Whether a table is prepared and the file systems without which there is no master, STATE and ETCD as far as it
+/// has them, are where it says.
+fn is_in_service<R: Read + Seek + ?Sized>(disk: &mut R, table: &Table) -> io::Result<bool> {
+    for role in [Role::State, Role::Etcd] {
+        if let Some(partition) = table.partition(role)
+            && !has_label(disk, partition.first_sector * table.sector_bytes, role)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(table.prepared)
+}
+
+/// Something that is not ours at the beginning of a partition: before it is prepared, anything but the file system to
+/// be made; afterwards, another file system in the place of ours.
+fn intruder<R: Read + Seek + ?Sized>(
+    disk: &mut R,
+    table: &Table,
+    partition: &Partition,
+) -> io::Result<Option<Finding>> {
+    let (role, begin) = (partition.role, partition.first_sector * table.sector_bytes);
+    if table.prepared && !role.has_file_system() || has_label(disk, begin, role)? {
+        return Ok(None);
+    }
+    let end = begin + partition.bytes(table.sector_bytes);
+    for signature in SIGNATURES {
+        if matches!(signature.at, At::Start(_)) && is_at(disk, signature, begin, end)? {
+            return Ok(Some(Finding(format!(
+                "{} in the place of {}",
+                signature.name,
+                role.label()
+            ))));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an ext4 file system with the role's label begins there (Documentation/filesystems/ext4/super.rst: the
+/// superblock is at 1024, its magic number at 0x38 and the label at 0x78 of it).
+fn has_label<R: Read + Seek + ?Sized>(disk: &mut R, begin: u64, role: Role) -> io::Result<bool> {
+    let mut superblock = [0; 0x88];
+    disk.seek(SeekFrom::Start(begin + 1024))?;
+    match disk.read_exact(&mut superblock) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let label = superblock[0x78..].split(|byte| *byte == 0).next();
+    Ok(role.has_file_system()
+        && superblock[0x38..0x3a] == [0x53, 0xef]
+        && label == Some(role.label().as_bytes()))
 }
 
 fn describe_partitions(names: &[String]) -> String {
@@ -106,160 +233,26 @@ fn describe_partitions(names: &[String]) -> String {
     }
 }
 
-fn has_magic<R: Read + Seek + ?Sized>(
+/// Whether a signature is on the part of the disk from byte `begin` to `end`.
+fn is_at<R: Read + Seek + ?Sized>(
     disk: &mut R,
-    bytes: u64,
-    offset: u64,
-    magic: &[u8],
+    signature: &Signature,
+    begin: u64,
+    end: u64,
 ) -> io::Result<bool> {
-    if offset + magic.len() as u64 > bytes {
+    let offset = match signature.at {
+        At::Start(offset) => begin + offset,
+        At::End(distance) => end.saturating_sub(distance),
+    };
+    if offset + signature.magic.len() as u64 > end {
         return Ok(false);
     }
-    let mut found = vec![0; magic.len()];
+    let mut found = vec![0; signature.magic.len()];
     disk.seek(SeekFrom::Start(offset))?;
     disk.read_exact(&mut found)?;
-    Ok(found == magic)
-}
-
-/// The first byte in a range that is neither 0x00 nor 0xff (erased flash reads as ones).
-fn first_data<R: Read + Seek + ?Sized>(
-    disk: &mut R,
-    from: u64,
-    length: u64,
-) -> io::Result<Option<u64>> {
-    disk.seek(SeekFrom::Start(from))?;
-    let mut buffer = vec![0; 64 << 10];
-    let mut at = from;
-    let mut left = length;
-    while left > 0 {
-        let part = usize::try_from(left)
-            .unwrap_or(buffer.len())
-            .min(buffer.len());
-        disk.read_exact(&mut buffer[..part])?;
-        if let Some(index) = buffer[..part]
-            .iter()
-            .position(|byte| *byte != 0 && *byte != 0xff)
-        {
-            return Ok(Some(at + index as u64));
-        }
-        at += part as u64;
-        left -= part as u64;
-    }
-    Ok(None)
+    Ok(found == signature.magic)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use super::*;
-
-    const SIZE: usize = 8 << 20;
-
-    #[test]
-    fn zeros_and_erased_flash_are_blank() {
-        assert_eq!(inspect(&mut Cursor::new(vec![0; SIZE])), Contents::Blank);
-        assert_eq!(inspect(&mut Cursor::new(vec![0xff; SIZE])), Contents::Blank);
-    }
-
-    #[test]
-    fn every_signature_is_found_by_name_and_its_neighbour_is_not() {
-        for signature in SIGNATURES {
-            let offset = match signature.at {
-                At::Start(offset) => usize::try_from(offset).expect("fits"),
-                At::End(distance) => SIZE - usize::try_from(distance).expect("fits"),
-            };
-            let mut disk = vec![0; SIZE];
-            disk[offset..offset + signature.magic.len()].copy_from_slice(signature.magic);
-            let Contents::Foreign(findings) = inspect(&mut Cursor::new(disk.clone())) else {
-                panic!("{} was not found", signature.name)
-            };
-            // A damaged GPT is told as such, and a few formats share a place and a mark.
-            assert!(
-                findings.iter().any(|finding| finding.0 == signature.name
-                    || finding.0.contains("damaged GPT") && signature.name.contains("GPT")),
-                "{}: {findings:?}",
-                signature.name
-            );
-            let last = signature.magic.len() - 1;
-            disk[offset + last] ^= 0x10;
-            let Contents::Foreign(findings) = inspect(&mut Cursor::new(disk)) else {
-                continue;
-            };
-            assert!(
-                findings.iter().all(|finding| finding.0 != signature.name),
-                "{} was found without its mark",
-                signature.name
-            );
-        }
-    }
-
-    #[test]
-    fn data_without_a_mark_is_foreign_at_both_edges() {
-        for offset in [0, 4242, (1 << 20) - 1, SIZE - (1 << 20), SIZE - 1] {
-            let mut disk = vec![0; SIZE];
-            disk[offset] = 7;
-            assert_eq!(
-                inspect(&mut Cursor::new(disk)),
-                Contents::Foreign(vec![Finding(format!(
-                    "data of no known kind, from byte {offset}"
-                ))])
-            );
-        }
-    }
-
-    #[test]
-    fn a_tiny_disk_is_looked_at_whole() {
-        assert_eq!(inspect(&mut Cursor::new(vec![0; 4096])), Contents::Blank);
-        let mut disk = vec![0; 4096];
-        disk[4095] = 1;
-        assert!(matches!(
-            inspect(&mut Cursor::new(disk)),
-            Contents::Foreign(_)
-        ));
-    }
-
-    /// A disk with a bad place.
-    struct Broken {
-        inner: Cursor<Vec<u8>>,
-        bad: u64,
-    }
-
-    impl Read for Broken {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let position = self.inner.position();
-            if (position..position + buffer.len() as u64).contains(&self.bad) {
-                return Err(io::Error::other("Input/output error"));
-            }
-            self.inner.read(buffer)
-        }
-    }
-
-    impl Seek for Broken {
-        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-            self.inner.seek(to)
-        }
-    }
-
-    #[test]
-    fn a_disk_that_cannot_be_read_is_unknown_never_blank() {
-        for bad in [0, 512, 1080, 500_000, SIZE as u64 - 512, SIZE as u64 - 1] {
-            let mut disk = Broken {
-                inner: Cursor::new(vec![0; SIZE]),
-                bad,
-            };
-            assert_eq!(
-                inspect(&mut disk),
-                Contents::Unknown {
-                    why: "Input/output error".to_owned()
-                },
-                "bad byte {bad}"
-            );
-        }
-        let mut elsewhere = Broken {
-            inner: Cursor::new(vec![0; SIZE]),
-            bad: 4 << 20,
-        };
-        assert_eq!(inspect(&mut elsewhere), Contents::Blank);
-    }
-}
+#[path = "contents_tests.rs"]
+mod tests;

@@ -6,13 +6,18 @@
 //! - [`layout`]: which partitions, how large.
 //! - [`table`]: reading and writing them so that a power cut between any two writes leaves a disk
 //!   that is either not yet ours or whole.
-//! - [`contents`]: blank, ours, foreign or unknown. Only a blank disk is ever taken unasked.
+//! - [`contents`]: blank, ours, foreign, remains of ours, or unknown. Only a blank disk is ever taken unasked.
 //! - [`choice`]: which of the disks present a seed means.
 #![forbid(unsafe_code)]
 
 pub mod choice;
 pub mod contents;
+mod edges;
 pub mod layout;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod replay_tests;
 mod signatures;
 pub mod table;
 

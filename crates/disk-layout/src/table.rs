@@ -2,11 +2,13 @@
 //!
 //! A table is written in two steps around the making of the file systems: first with every partition
 //! marked *in preparation*, and when all of them are made, without the mark. A disk whose table
-//! carries the mark holds nothing of worth, and preparing it starts over. Each step writes the
-//! backup copy, waits for the disk, and then writes the primary one; a reader takes the first copy
-//! whose checksums hold. So a power cut at any instant leaves a table that can be read.
+//! carries the mark holds nothing of worth, and preparing it starts over. Each step writes the copy
+//! that is not whole first (the backup, if both or none are), waits for the disk, and then writes the
+//! other; within a copy, the header comes after its entries are on the disk. A reader takes the
+//! first copy whose checksums hold. So a power cut at any instant leaves a table that can be read, or on a disk
+//! that had none, entries without a header, which [`crate::contents`] knows for a beginning.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
 use gptman::{GPT, GPTHeader, GPTPartitionEntry};
 use thiserror::Error;
@@ -15,7 +17,7 @@ use crate::layout::Role;
 
 /// Type-specific attribute bit (48–63 are free for the type's owner) that marks a partition in
 /// preparation.
-const IN_PREPARATION: u64 = 1 << 48;
+pub(crate) const IN_PREPARATION: u64 = 1 << 48;
 
 /// A disk, or a buffer that stands for one in a test.
 pub trait Storage: Read + Write + Seek {
@@ -77,7 +79,12 @@ pub enum Found {
     /// A GPT with partitions that are not ours: their names.
     Foreign(Vec<String>),
     /// Ours.
-    Ours(Table),
+    Ours {
+        /// The table.
+        table: Table,
+        /// Whether the primary copy is whole; if not, something may have been written over the front.
+        primary: bool,
+    },
 }
 
 impl Table {
@@ -99,12 +106,35 @@ impl Table {
 
     /// Writes both copies and the protective MBR, and waits for the disk.
     pub fn write<S: Storage>(&self, storage: &mut S) -> Result<(), TableError> {
-        let fresh = GPT::new_from(storage, self.sector_bytes, self.disk_guid)?;
-        let mut entries = vec![
-            GPTPartitionEntry::empty();
-            usize::try_from(fresh.header.number_of_partition_entries)
-                .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?
-        ];
+        let mut primary = GPT::new_from(storage, self.sector_bytes, self.disk_guid)?.header;
+        let mut backup = primary.clone();
+        backup.primary_lba = primary.backup_lba;
+        backup.backup_lba = primary.primary_lba;
+        backup.partition_entry_lba = primary.last_usable_lba + 1;
+        let whole = |storage: &mut S, header: &GPTHeader| {
+            let copy = read_copy(storage, self.sector_bytes, header.primary_lba)?;
+            Ok::<_, TableError>(matches!(copy, Copy::Whole(..)))
+        };
+        let primary_last = whole(storage, &primary)? || !whole(storage, &backup)?;
+        if primary_last {
+            self.write_copy(storage, &mut backup)?;
+        }
+        GPT::write_protective_mbr_into(storage, self.sector_bytes)?;
+        self.write_copy(storage, &mut primary)?;
+        if !primary_last {
+            self.write_copy(storage, &mut backup)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the entries, waits for the disk, then writes the header of one copy, and waits again.
+    fn write_copy<S: Storage>(
+        &self,
+        storage: &mut S,
+        header: &mut GPTHeader,
+    ) -> Result<(), TableError> {
+        let unused = GPTPartitionEntry::empty();
+        let mut entries = vec![unused; header.number_of_partition_entries as usize];
         for (entry, partition) in entries.iter_mut().zip(&self.partitions) {
             *entry = GPTPartitionEntry {
                 partition_type_guid: partition.role.type_guid(),
@@ -115,15 +145,54 @@ impl Table {
                 partition_name: partition.role.label().into(),
             };
         }
-        let mut primary = fresh.header;
-        let mut backup = primary.clone();
-        backup.primary_lba = primary.backup_lba;
-        backup.backup_lba = primary.primary_lba;
-        backup.partition_entry_lba = primary.last_usable_lba + 1;
-        backup.write_into(storage, self.sector_bytes, &entries)?;
+        // The library writes the header before the entries: encoded aside, they are put in order.
+        let entries_at = header.partition_entry_lba * self.sector_bytes;
+        let header_at = header.primary_lba * self.sector_bytes;
+        let mut encoded = Window {
+            begin: entries_at.min(header_at),
+            inner: Cursor::new(Vec::new()),
+        };
+        header.write_into(&mut encoded, self.sector_bytes, &entries)?;
+        let mut bytes = encoded.inner.into_inner();
+        let header_bytes = if header_at < entries_at {
+            let entries = bytes.split_off(in_memory(entries_at - header_at)?);
+            std::mem::replace(&mut bytes, entries)
+        } else {
+            bytes.split_off(in_memory(header_at - entries_at)?)
+        };
+        for (at, part) in [(entries_at, bytes), (header_at, header_bytes)] {
+            storage.seek(SeekFrom::Start(at))?;
+            storage.write_all(&part)?;
+            storage.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Erases what could be taken for something else where this table and its file systems go: the beginning of each
+    /// partition's place, and then both edges of the disk, unless they hold a table `in_preparation`. In this
+    /// order a power cut leaves a disk as it was, in preparation, or blank, and never a damaged table of ours.
+    pub fn clear<S: Storage>(
+        &self,
+        storage: &mut S,
+        in_preparation: bool,
+    ) -> Result<(), TableError> {
+        for partition in &self.partitions {
+            let begin = partition.first_sector * self.sector_bytes;
+            let length = partition.bytes(self.sector_bytes).min(EDGE_BYTES);
+            zero(storage, begin, length)?;
+        }
         storage.sync()?;
-        GPT::write_protective_mbr_into(storage, self.sector_bytes)?;
-        primary.write_into(storage, self.sector_bytes, &entries)?;
+        if in_preparation {
+            return Ok(());
+        }
+        let bytes = storage.seek(SeekFrom::End(0))?;
+        for header in header_places(bytes) {
+            zero(storage, header, 512)?;
+        }
+        storage.sync()?;
+        for edge in [0, bytes.saturating_sub(EDGE_BYTES)] {
+            zero(storage, edge, EDGE_BYTES.min(bytes))?;
+        }
         storage.sync()?;
         Ok(())
     }
@@ -151,6 +220,58 @@ impl Table {
     }
 }
 
+/// How much of each end of a disk, and of each partition's place, is looked at and cleared.
+pub(crate) const EDGE_BYTES: u64 = 1 << 20;
+
+/// Where headers of a GPT can be, in bytes: both copies, by both sector sizes.
+pub(crate) fn header_places(bytes: u64) -> impl Iterator<Item = u64> {
+    [
+        Some(512),
+        Some(4096),
+        bytes.checked_sub(512),
+        bytes.checked_sub(4096),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(move |place| *place >= 512 && place + 512 <= bytes)
+}
+
+fn zero<S: Storage>(storage: &mut S, from: u64, bytes: u64) -> io::Result<()> {
+    storage.seek(SeekFrom::Start(from))?;
+    io::copy(&mut io::repeat(0).take(bytes), storage)?;
+    Ok(())
+}
+
+fn in_memory(bytes: u64) -> io::Result<usize> {
+    usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// A part of a disk in memory, addressed as on the disk.
+struct Window {
+    begin: u64,
+    inner: Cursor<Vec<u8>>,
+}
+
+impl Write for Window {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.inner.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(at) => SeekFrom::Start(at.saturating_sub(self.begin)),
+            relative => relative,
+        };
+        Ok(self.inner.seek(to)? + self.begin)
+    }
+}
+
 enum Copy {
     Absent,
     Damaged,
@@ -171,7 +292,7 @@ fn read_copy<R: Read + Seek + ?Sized>(
     if !sector.starts_with(b"EFI PART") {
         return Ok(Copy::Absent);
     }
-    let Ok(header) = GPTHeader::read_from(&mut io::Cursor::new(&sector[..])) else {
+    let Ok(header) = GPTHeader::read_from(&mut Cursor::new(&sector[..])) else {
         return Ok(Copy::Damaged);
     };
     if header.primary_lba != header_sector
@@ -241,12 +362,15 @@ fn interpret(sector_bytes: u64, header: &GPTHeader, entries: &[GPTPartitionEntry
         let prepared = used
             .iter()
             .all(|entry| entry.attribute_bits & IN_PREPARATION == 0);
-        Found::Ours(Table {
-            sector_bytes,
-            disk_guid: header.disk_guid,
-            partitions,
-            prepared,
-        })
+        Found::Ours {
+            table: Table {
+                sector_bytes,
+                disk_guid: header.disk_guid,
+                partitions,
+                prepared,
+            },
+            primary: header.primary_lba < header.backup_lba,
+        }
     } else {
         Found::Foreign(
             used.iter()

@@ -104,16 +104,16 @@ pub fn mounts(table: &Mounts, machine: bool, proc_mounts: &str) -> Vec<Differenc
 }
 
 /// Compares the persistent file systems that are mounted with the text of `/proc/self/mounts`. One that
-/// is not mounted is no difference here: a node without a disk says so by itself.
+/// is not mounted, or has memory in its place, is no difference here: a node without a disk says so by itself. The
+/// flags hold for memory too.
 pub fn filesystems(table: &FileSystems, proc_mounts: &str) -> Vec<Difference> {
     let difference = |filesystem: &crate::FileSystem| {
-        compare(
-            &filesystem.target,
-            &filesystem.kind,
-            &filesystem.flags,
-            true,
-            proc_mounts,
-        )
+        let target = filesystem.target.as_str();
+        let kind = match topmost(proc_mounts, target) {
+            Some(("tmpfs", _)) => "tmpfs",
+            _ => &filesystem.kind,
+        };
+        compare(target, kind, &filesystem.flags, true, proc_mounts)
     };
     table
         .filesystems
@@ -131,11 +131,7 @@ fn compare(
     proc_mounts: &str,
 ) -> Option<Difference> {
     let flags: BTreeSet<&str> = flags.iter().map(|flag| flag.name()).collect();
-    let found = match proc_mounts
-        .lines()
-        .rev()
-        .find_map(|line| mounted_on(line, target))
-    {
+    let found = match topmost(proc_mounts, target) {
         None => absent(optional),
         Some((found, options)) => {
             let options: BTreeSet<&str> = options.split(',').collect();
@@ -153,6 +149,14 @@ fn compare(
         wanted: format!("{kind} {}", flags.join(",")),
         found,
     })
+}
+
+/// Type and options of the topmost mount on a target.
+fn topmost<'a>(proc_mounts: &'a str, target: &str) -> Option<(&'a str, &'a str)> {
+    proc_mounts
+        .lines()
+        .rev()
+        .find_map(|line| mounted_on(line, target))
 }
 
 /// Type and options of the line, if it is about this target. No target of ours has a blank.
@@ -265,5 +269,10 @@ mod tests {
         let found = filesystems(&table, "/dev/vda5 /etcd ext4 rw,nosuid,nodev,noatime 0 0\n");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].what, "/etcd");
+        let memory =
+            "DATA /data tmpfs rw,nosuid,nodev,noexec,noatime,nosymfollow,size=65536k 0 0\n";
+        assert_eq!(filesystems(&table, memory), []);
+        let found = filesystems(&table, &memory.replace("noexec,", ""));
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 }

@@ -1,15 +1,12 @@
 //! Reads a manifest so that everything wrong with it is said at once.
 
-use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+mod components;
+mod values;
 
 use masthead_diagnostics::{Table, Value};
 
-use super::{
-    Components, Debian, ExtraFile, Fetch, Flavour, Kernel, Limits, Manifest, OPTIONAL_PROGRAMS,
-    PROGRAMS, Versions,
-};
-use crate::digest::Digest;
+use self::values::{absolute, here, once, size, word};
+use super::{Debian, ExtraFile, Flavour, Kernel, Limits, Manifest};
 
 /// Longest command line that the kernel takes (COMMAND_LINE_SIZE on x86), in bytes.
 const LONGEST_COMMAND_LINE: usize = 2047;
@@ -35,7 +32,7 @@ pub(super) fn manifest(root: &Table<'_>) -> Option<Manifest> {
         root,
         "components",
         "components = { source = \"build\", path = \"components\" }",
-        components,
+        components::components,
     );
     let files = match root.get("files") {
         Some(value) => value.array_of(|item| extra_file(&item.table()?)),
@@ -173,135 +170,6 @@ fn suite(value: &Value<'_>) -> Option<String> {
     Some(name)
 }
 
-#[derive(Clone, Copy)]
-enum Source {
-    Build,
-    Directory,
-    Urls,
-}
-
-fn components(table: &Table<'_>) -> Option<Components> {
-    let source = table.require("source", "source = \"build\"")?.one_of(&[
-        ("build", Source::Build),
-        ("directory", Source::Directory),
-        ("urls", Source::Urls),
-    ]);
-    let path = |example: &str| {
-        table
-            .require("path", example)
-            .and_then(|value| here(&value))
-    };
-    match source {
-        Some(Source::Build) => Some(Components::Build {
-            path: path("path = \"components\"")?,
-        }),
-        Some(Source::Directory) => {
-            let (path, versions) = (path("path = \"build/official\""), versions(table));
-            Some(Components::Directory {
-                path: path?,
-                versions: versions?,
-            })
-        }
-        Some(Source::Urls) => {
-            let (fetch, versions) = (fetches(table), versions(table));
-            Some(Components::Urls {
-                fetch: fetch?,
-                versions: versions?,
-            })
-        }
-        None => {
-            // What else is there can only be judged when the source is known.
-            for key in ["path", "versions", "fetch"] {
-                table.get(key);
-            }
-            None
-        }
-    }
-}
-
-fn versions(table: &Table<'_>) -> Option<Versions> {
-    let example = "versions = { kubernetes = \"v1.36.3\", etcd = \"3.6.16\" }";
-    let table = table.require("versions", example)?.table()?;
-    let kubernetes = table
-        .require("kubernetes", "kubernetes = \"v1.36.3\"")
-        .and_then(|value| word(&value, "v1.36.3"));
-    let etcd = table
-        .require("etcd", "etcd = \"3.6.16\"")
-        .and_then(|value| word(&value, "3.6.16"));
-    Some(Versions {
-        kubernetes: kubernetes?,
-        etcd: etcd?,
-    })
-}
-
-fn fetches(table: &Table<'_>) -> Option<Vec<Fetch>> {
-    let value = table.require(
-        "fetch",
-        "a table [[components.fetch]] with name, url and sha256 for each program",
-    )?;
-    let fetches = value.array_of(|item| fetch(&item.table()?))?;
-    once(&value, fetches.iter().map(|fetch| fetch.name.as_str()));
-    let names: BTreeSet<_> = fetches.iter().map(|fetch| fetch.name.as_str()).collect();
-    let missing: Vec<_> = PROGRAMS
-        .iter()
-        .filter(|name| !names.contains(**name))
-        .copied()
-        .collect();
-    if !missing.is_empty() {
-        value.error(
-            format!("nothing brings {}", missing.join(", ")),
-            "add a [[components.fetch]] for each: a node cannot do without it",
-        );
-        return None;
-    }
-    Some(fetches)
-}
-
-fn fetch(table: &Table<'_>) -> Option<Fetch> {
-    let programs: Vec<_> = PROGRAMS
-        .iter()
-        .chain(OPTIONAL_PROGRAMS)
-        .map(|name| (*name, *name))
-        .collect();
-    let name = table
-        .require("name", "name = \"etcd\"")
-        .and_then(|value| value.one_of(&programs));
-    let url = table
-        .require("url", "url = \"https://downloads.example.net/etcd\"")
-        .and_then(|value| {
-            let text = value.string()?;
-            let known = text.starts_with("https://") || text.starts_with("http://");
-            if !known {
-                value.error(
-                    format!("`{}` is not a web address", value.path()),
-                    "begin it with https:// (or http://, as its SHA-256 is checked)",
-                );
-            }
-            known.then(|| text.to_owned())
-        });
-    let sha256 = table
-        .require(
-            "sha256",
-            "sha256 = \"the 64 digits that its publisher gives\"",
-        )
-        .and_then(|value| {
-            value.parse(
-                str::parse::<Digest>,
-                "copy the 64 hexadecimal digits that its publisher gives",
-            )
-        });
-    let member = match table.get("member") {
-        Some(value) => value.string().map(|text| Some(text.to_owned())),
-        None => Some(None),
-    };
-    Some(Fetch {
-        name: name?.to_owned(),
-        url: url?,
-        sha256: sha256?,
-        member: member?,
-    })
-}
-
 fn extra_file(table: &Table<'_>) -> Option<ExtraFile> {
     let source = table
         .require("source", "source = \"configs/motd\"")
@@ -345,90 +213,4 @@ fn extra_file(table: &Table<'_>) -> Option<ExtraFile> {
         target: target?,
         mode: mode?,
     })
-}
-
-/// A text of letters, digits and `.+-_~`, as names and versions are.
-fn word(value: &Value<'_>, example: &str) -> Option<String> {
-    let text = value.string()?;
-    let good = text.starts_with(|letter: char| letter.is_ascii_alphanumeric())
-        && text
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || ".+-_~".contains(letter));
-    if !good {
-        value.error(
-            format!("`{}` is {text:?}, which is not a name", value.path()),
-            format!("write something like \"{example}\""),
-        );
-    }
-    good.then(|| text.to_owned())
-}
-
-/// A path from the root, without `.`, `..` and double slashes.
-fn absolute(value: &Value<'_>, example: &str) -> Option<String> {
-    let text = value.string()?;
-    let good = text.strip_prefix('/').is_some_and(|rest| {
-        rest.split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
-    });
-    if !good {
-        value.error(
-            format!(
-                "`{}` is {text:?}, which is not a path from the root",
-                value.path()
-            ),
-            format!("write something like \"{example}\""),
-        );
-    }
-    good.then(|| text.to_owned())
-}
-
-/// A path of this machine, within the repository or absolute.
-fn here(value: &Value<'_>) -> Option<PathBuf> {
-    let path = Path::new(value.string()?);
-    let climbs = path.components().any(|part| part == Component::ParentDir);
-    if climbs || path.as_os_str().is_empty() {
-        value.error(
-            format!(
-                "`{}` is empty or leads out of the repository by \"..\"",
-                value.path()
-            ),
-            "write a path below the repository's root, or an absolute one",
-        );
-        return None;
-    }
-    Some(path.to_owned())
-}
-
-/// A number of bytes, such as `"70 MB"`.
-fn size(value: &Value<'_>) -> Option<u64> {
-    value.parse(
-        |text| {
-            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-            let (number, unit) = text.split_at(digits);
-            let factor = match unit.trim() {
-                "MB" => 1_000_000,
-                "MiB" => 1 << 20,
-                _ => return Err("not a size in MB or MiB"),
-            };
-            number
-                .parse::<u64>()
-                .ok()
-                .and_then(|number| number.checked_mul(factor))
-                .ok_or("not a size in MB or MiB")
-        },
-        "write \"70 MB\"",
-    )
-}
-
-/// Reports a list in which something is twice.
-fn once<'a>(list: &Value<'_>, names: impl Iterator<Item = &'a str>) {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if !seen.insert(name) {
-            list.error(
-                format!("`{}` has {name:?} more than once", list.path()),
-                "remove one of them",
-            );
-        }
-    }
 }

@@ -20,8 +20,9 @@ use tokio::sync::watch;
 use super::Report;
 use super::prepare::MountedRole;
 
-/// How often the file systems are looked at.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often the file systems are looked at. A look is three system calls for each, and the touched times reach the
+/// disk with the journal's next commit, every 5 s whatever is written: so it costs no more than a rarer one.
+const EVERY: Duration = Duration::from_secs(2);
 /// How long a look may take before the disk counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Below this share of free space a file system counts as full: 1 in this many.
@@ -238,6 +239,7 @@ fn parse_mounts(mounts: &str, target: &Path) -> Option<MountLine> {
 
 fn reason(state: &DiskState, mounted: &MountedRole, detail: Option<&str>) -> Option<Reason> {
     let code = match state {
+        DiskState::Memory if mounted.instead_of.is_some() => ReasonCode::DiskSetAside,
         DiskState::Lost => ReasonCode::DiskLost,
         DiskState::ReadOnly => ReasonCode::DiskReadOnly,
         DiskState::Full => ReasonCode::DiskFull,
@@ -246,7 +248,10 @@ fn reason(state: &DiskState, mounted: &MountedRole, detail: Option<&str>) -> Opt
     };
     let reason = Reason::new(code, Timestamp::now());
     let Some(detail) = detail else {
-        return Some(reason);
+        return Some(match &mounted.instead_of {
+            Some(cause) => reason.with_cause(cause.clone()),
+            None => reason,
+        });
     };
     let cause = match &mounted.device {
         Some(device) => format!(

@@ -13,7 +13,8 @@ pub mod health;
 pub mod prepare;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,10 +86,14 @@ fn already_mounted(kind: NodeKind) -> Option<Vec<MountedRole>> {
             let line = health::mount_line(&target)?;
             let device = (kind.has(Facility::Disks) && line.source.starts_with("/dev/"))
                 .then(|| PathBuf::from(line.source));
+            let instead_of = (role == Role::Data && device.is_none())
+                .then(|| fs::read_to_string(DATA_IS_IN_MEMORY).ok())
+                .flatten();
             Some(MountedRole {
                 role,
                 device,
                 target,
+                instead_of,
             })
         })
         .collect()
@@ -123,7 +128,7 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
     let Some(system) = &wish.system else {
         return MOUNTED
             .into_iter()
-            .map(|role| mount_memory(role).map_err(|error| failed(&error)))
+            .map(|role| mount_memory(role, "25%").map_err(|error| failed(&error)))
             .collect();
     };
     let roots = Roots::default();
@@ -134,16 +139,13 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
     } else {
         Holds::Everything
     };
-    let (name, table, wiped) = chosen(&roots, Role::State, system, holds, &seen, false, report)?;
+    let (name, table) = chosen(&roots, Role::State, system, holds, &seen, false, report)?;
     let mut mounted = vec![mount_once(&roots, &name, &table, Role::State)?];
-    if let Some(serial) = wiped {
-        record_wipe(&serial)?;
-    }
     match &wish.etcd {
         None => mounted.push(mount_once(&roots, &name, &table, Role::Etcd)?),
         Some(etcd) => {
             let used = etcd.wipe.as_deref().is_some_and(wipe_was_used);
-            let (name, table, wiped) = chosen(
+            let (name, table) = chosen(
                 &roots,
                 Role::Etcd,
                 etcd,
@@ -152,19 +154,15 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
                 used,
                 report,
             )?;
-            if let Some(serial) = wiped {
-                record_wipe(&serial)?;
-            }
             mounted.push(mount_once(&roots, &name, &table, Role::Etcd)?);
         }
     }
-    mounted.push(mount_once(&roots, &name, &table, Role::Data)?);
+    mounted.push(mount_data(&roots, &name, &table)?);
     report.send_modify(|report| report.waiting = None);
     Ok(mounted)
 }
 
-/// The disk for a role, prepared if it was not yet. The third is the serial number of a disk that
-/// was erased by the seed's word.
+/// The disk for a role, prepared if it was not yet.
 fn chosen(
     roots: &Roots,
     role: Role,
@@ -173,31 +171,66 @@ fn chosen(
     seen: &[Candidate],
     wipe_used: bool,
     report: &watch::Sender<Report>,
-) -> Result<(String, Table, Option<String>), Reason> {
+) -> Result<(String, Table), Reason> {
     match choose(role, wanted, seen, wipe_used) {
-        Choice::Use { name, table } => Ok((name, table, None)),
+        Choice::Use { name, table } => Ok((name, table)),
         Choice::Prepare { name, wiped } => {
             let preparing = Reason::new(ReasonCode::DiskPreparing, Timestamp::now())
                 .with_cause(format!("/dev/{name} is being partitioned and formatted."));
             report.send_modify(|report| report.waiting = Some(preparing));
-            let table = prepare(roots, &name, holds).map_err(|error| failed(&error))?;
-            Ok((name, table, wiped))
+            let wiped = wiped.as_deref();
+            // A system disk carries the record from the making of its STATE on; for another, STATE is mounted.
+            let table = match (wiped, role) {
+                (Some(serial), Role::State) => {
+                    let folder = first_files(serial).map_err(|error| failed(&error))?;
+                    prepare(roots, &name, holds, Some(&folder), || Ok(()))
+                }
+                (Some(serial), _) => prepare(roots, &name, holds, None, || record_wipe(serial)),
+                (None, _) => prepare(roots, &name, holds, None, || Ok(())),
+            };
+            Ok((name, table.map_err(|error| failed(&error))?))
         }
         Choice::Wait(refusal) => Err(refused(&refusal)),
     }
 }
 
 fn mount_once(roots: &Roots, name: &str, table: &Table, role: Role) -> Result<MountedRole, Reason> {
-    let target = policy_of(role).map_err(|error| failed(&error))?.target;
-    let device = prepare::partition_path(roots, name, table, role);
-    if health::mount_line(Path::new(&target)).is_some() {
-        return Ok(MountedRole {
+    let mounted = || {
+        let target = policy_of(role)?.target;
+        if health::mount_line(Path::new(&target)).is_none() {
+            return check_and_mount(roots, name, table, role);
+        }
+        Ok(MountedRole {
             role,
-            device: Some(device),
+            device: Some(prepare::partition_path(roots, name, table, role)?),
             target: PathBuf::from(target),
-        });
+            instead_of: None,
+        })
+    };
+    mounted().map_err(|error| failed(&error))
+}
+
+/// What DATA may hold where it is kept in memory: logs of some hours, and no more of the machine's memory than that.
+const DATA_IN_MEMORY: &str = "64m";
+/// Why it is, for a supervisor that replaces this one.
+const DATA_IS_IN_MEMORY: &str = "/run/masthead/data-in-memory";
+
+/// Mounts DATA. Logs and snapshots are not worth an outage: where it cannot be mended or mounted, memory takes its
+/// place, and the file system is left as it is for a person.
+fn mount_data(roots: &Roots, name: &str, table: &Table) -> Result<MountedRole, Reason> {
+    let reason = match mount_once(roots, name, table, Role::Data) {
+        Ok(mounted) => return Ok(mounted),
+        Err(reason) => reason,
+    };
+    tracing::error!(cause = %reason.cause, "DATA cannot be used, and memory takes its place");
+    let mounted = mount_memory(Role::Data, DATA_IN_MEMORY).map_err(|error| failed(&error))?;
+    if let Err(error) = fs::write(DATA_IS_IN_MEMORY, &reason.cause) {
+        tracing::warn!(%error, "{DATA_IS_IN_MEMORY} cannot be written");
     }
-    check_and_mount(roots, name, table, role).map_err(|error| failed(&error))
+    Ok(MountedRole {
+        instead_of: Some(reason.cause),
+        ..mounted
+    })
 }
 
 fn refused(refusal: &Refusal) -> Reason {
@@ -206,6 +239,7 @@ fn refused(refusal: &Refusal) -> Reason {
         Refusal::SeveralMatch(_) | Refusal::SeveralInstalled(_) => ReasonCode::DiskAmbiguous,
         Refusal::Occupied(line) if line.contains("cannot be read") => ReasonCode::DiskUnreadable,
         Refusal::Occupied(_) => ReasonCode::DiskForeign,
+        Refusal::Remains(_) => ReasonCode::DiskDamaged,
     };
     let mut cause = refusal.to_string();
     if let Some(first) = cause.get_mut(..1) {
@@ -231,23 +265,30 @@ fn wipe_was_used(serial: &str) -> bool {
     fs::read_to_string(USED_WIPES).is_ok_and(|used| used.lines().any(|line| line == serial))
 }
 
-fn record_wipe(serial: &str) -> Result<(), Reason> {
-    let record = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(USED_WIPES)?;
-        writeln!(file, "{serial}")?;
-        file.sync_all()?;
-        fs::File::open("/state")?.sync_all()
+fn record_wipe(serial: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(USED_WIPES)?;
+    writeln!(file, "{serial}")?;
+    file.sync_all()?;
+    fs::File::open("/state")?.sync_all()
+}
+
+/// A folder with the record of a wipe, for a STATE that is being made.
+fn first_files(serial: &str) -> Result<PathBuf, PrepareError> {
+    let folder = PathBuf::from("/run/masthead/first-files");
+    let record = || {
+        fs::create_dir_all(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+        fs::write(folder.join("used-wipes"), format!("{serial}\n"))
     };
-    record().map_err(|source| {
-        failed(&PrepareError::Io {
-            step: "recording that the seed's wipe was carried out",
-            device: PathBuf::from(USED_WIPES),
-            source,
-        })
-    })
+    record().map_err(|source| PrepareError::Io {
+        step: "recording that the seed's wipe is carried out",
+        device: folder.clone(),
+        source,
+    })?;
+    Ok(folder)
 }
 
 /// Publishes what the disks hold, as candidates.
@@ -258,7 +299,9 @@ fn show(report: &watch::Sender<Report>, seen: &[Candidate]) {
         serial: disk.serial.clone(),
         state: match &disk.contents {
             Contents::Blank | Contents::Ours(_) => DiskState::Waiting,
-            Contents::Foreign(_) | Contents::Unknown { .. } => DiskState::Refused,
+            Contents::Foreign(_) | Contents::Remains(_) | Contents::Unknown { .. } => {
+                DiskState::Refused
+            }
         },
         filesystem: None,
         used: None,
@@ -266,6 +309,9 @@ fn show(report: &watch::Sender<Report>, seen: &[Candidate]) {
         reason: match &disk.contents {
             Contents::Foreign(_) => Some(
                 Reason::new(ReasonCode::DiskForeign, Timestamp::now()).with_cause(describe(disk)),
+            ),
+            Contents::Remains(_) => Some(
+                Reason::new(ReasonCode::DiskDamaged, Timestamp::now()).with_cause(describe(disk)),
             ),
             Contents::Unknown { .. } => Some(
                 Reason::new(ReasonCode::DiskUnreadable, Timestamp::now())

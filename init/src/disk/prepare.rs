@@ -1,11 +1,13 @@
 //! Making a blank disk ours, and mounting what is on it.
 
 use std::fs;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use masthead_disk_layout::{Holds, LayoutError, Role, Storage, Table, TableError, plan};
+use masthead_disk_layout::{
+    Contents, Holds, LayoutError, Role, Storage, Table, TableError, inspect, plan,
+};
 use masthead_policy::{FileSystem, FileSystems, MountFlag};
 use nix::mount::{MsFlags, mount};
 use thiserror::Error;
@@ -54,6 +56,22 @@ pub enum PrepareError {
         /// What it printed last.
         output: String,
     },
+    /// What is on the disk is not what it was chosen for.
+    #[error("{disk} is not written: {found}")]
+    Changed {
+        /// `/dev/vda`
+        disk: PathBuf,
+        /// What is on it.
+        found: String,
+    },
+    /// The table of a disk in service has no such partition.
+    #[error("the partition table of {disk} has no {role}")]
+    NoPartition {
+        /// `/dev/vda`
+        disk: PathBuf,
+        /// The partition's name.
+        role: &'static str,
+    },
     /// The image lacks a table for this partition: a fault of ours.
     #[error("configs/node/filesystems.toml has no file system for {0}")]
     NoPolicy(&'static str),
@@ -68,11 +86,21 @@ pub struct MountedRole {
     pub device: Option<PathBuf>,
     /// `/state`, `/etcd`, `/data`
     pub target: PathBuf,
+    /// Why memory is mounted there instead of the file system on disk, which is left as it is.
+    pub instead_of: Option<String>,
 }
 
 /// Makes the disk ours. When it returns, the table says that it is prepared; when the power goes
-/// before, the table does not, and the next boot starts over.
-pub fn prepare(roots: &Roots, name: &str, holds: Holds) -> Result<Table, PrepareError> {
+/// before, the table does not, and the next boot starts over. `record` is called when the disk is whole but for that
+/// word: what it makes durable holds before the disk can be in service. `first_files` is a folder whose files STATE
+/// has from its making on.
+pub fn prepare(
+    roots: &Roots,
+    name: &str,
+    holds: Holds,
+    first_files: Option<&Path>,
+    record: impl FnOnce() -> io::Result<()>,
+) -> Result<Table, PrepareError> {
     let disk = roots.dev.join(name);
     let at = |step: &'static str| {
         let device = disk.clone();
@@ -100,35 +128,45 @@ pub fn prepare(roots: &Roots, name: &str, holds: Holds) -> Result<Table, Prepare
         disk: disk.clone(),
         source,
     };
+    // Looked at once more, now that nobody else can hold it.
+    let in_preparation = match inspect(&mut device) {
+        Contents::Blank | Contents::Foreign(_) => false,
+        Contents::Ours(table) if !table.prepared => true,
+        contents => {
+            return Err(PrepareError::Changed {
+                disk: disk.clone(),
+                found: contents.to_string(),
+            });
+        }
+    };
+    // META, which has no file system, is cleared whole by this.
+    table
+        .clear(&mut device, in_preparation)
+        .map_err(table_error)?;
     table.write(&mut device).map_err(table_error)?;
     device
         .reread_partitions()
         .map_err(at("reading the new partition table"))?;
-    if let Some(meta) = table.partition(Role::Meta) {
-        zero(
-            &mut device,
-            meta.first_sector * sector_bytes,
-            meta.bytes(sector_bytes),
-        )
-        .map_err(at("clearing META"))?;
-    }
-    device.sync().map_err(at("waiting for the disk"))?;
     // Whoever holds the whole disk for itself holds its partitions too: mke2fs would be refused.
     drop(device);
     for role in holds.roles().filter(|role| role.has_file_system()) {
         let policy = policy_of(role)?;
-        let partition = partition_path(roots, name, &table, role);
+        let partition = partition_path(roots, name, &table, role)?;
         run(
             "mke2fs",
             &partition,
             |command| {
                 command.args(&policy.mkfs).args(["-L", role.label(), "-F"]);
+                if let (Role::State, Some(folder)) = (role, first_files) {
+                    command.arg("-d").arg(folder);
+                }
             },
             |code| code == 0,
         )?;
     }
     let mut device = Device::open(&disk).map_err(at("opening for writing"))?;
     device.sync().map_err(at("waiting for the disk"))?;
+    record().map_err(at("recording that the seed's wipe was carried out"))?;
     table.prepared = true;
     table.write(&mut device).map_err(table_error)?;
     Ok(table)
@@ -142,7 +180,7 @@ pub fn check_and_mount(
     role: Role,
 ) -> Result<MountedRole, PrepareError> {
     let policy = policy_of(role)?;
-    let device = partition_path(roots, name, table, role);
+    let device = partition_path(roots, name, table, role)?;
     // e2fsck(8): 0 clean, 1 errors corrected. 2 asks for a reboot, which only the root needs.
     run(
         "e2fsck",
@@ -168,36 +206,34 @@ pub fn check_and_mount(
         role,
         target: PathBuf::from(&policy.target),
         device: Some(device),
+        instead_of: None,
     })
 }
 
-/// Mounts memory in a disk's place, once: only where the seed says so, and for a single master.
-pub fn mount_memory(role: Role) -> Result<MountedRole, PrepareError> {
+/// Mounts memory in a disk's place, once: `size` as tmpfs takes it (tmpfs(5)).
+pub fn mount_memory(role: Role, size: &str) -> Result<MountedRole, PrepareError> {
     let policy = policy_of(role)?;
     let target = PathBuf::from(&policy.target);
-    if super::health::mount_line(&target).is_some() {
-        return Ok(MountedRole {
-            role,
-            device: None,
-            target,
-        });
+    if super::health::mount_line(&target).is_none() {
+        let options = format!("mode=0755,size={size}");
+        mount(
+            Some(role.label()),
+            &target,
+            Some("tmpfs"),
+            flags(&policy.flags),
+            Some(options.as_str()),
+        )
+        .map_err(|errno| PrepareError::Io {
+            step: "mounting memory",
+            device: target.clone(),
+            source: errno.into(),
+        })?;
     }
-    mount(
-        Some(role.label()),
-        &target,
-        Some("tmpfs"),
-        flags(&policy.flags),
-        Some("mode=0755,size=25%"),
-    )
-    .map_err(|errno| PrepareError::Io {
-        step: "mounting memory",
-        device: target.clone(),
-        source: errno.into(),
-    })?;
     Ok(MountedRole {
         role,
         device: None,
         target,
+        instead_of: None,
     })
 }
 
@@ -232,14 +268,24 @@ fn flags(names: &[MountFlag]) -> MsFlags {
 }
 
 /// `vda` and 4 make `vda4`, `nvme0n1` and 4 make `nvme0n1p4`: the kernel puts a `p` behind a digit.
-pub fn partition_path(roots: &Roots, name: &str, table: &Table, role: Role) -> PathBuf {
-    let number = table.number(role).unwrap_or_default();
+pub fn partition_path(
+    roots: &Roots,
+    name: &str,
+    table: &Table,
+    role: Role,
+) -> Result<PathBuf, PrepareError> {
+    let Some(number) = table.number(role) else {
+        return Err(PrepareError::NoPartition {
+            disk: roots.dev.join(name),
+            role: role.label(),
+        });
+    };
     let separator = if name.ends_with(|last: char| last.is_ascii_digit()) {
         "p"
     } else {
         ""
     };
-    roots.dev.join(format!("{name}{separator}{number}"))
+    Ok(roots.dev.join(format!("{name}{separator}{number}")))
 }
 
 fn logical_sector_bytes(roots: &Roots, name: &str) -> u64 {
@@ -247,20 +293,6 @@ fn logical_sector_bytes(roots: &Roots, name: &str) -> u64 {
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(512)
-}
-
-fn zero(device: &mut Device, from: u64, bytes: u64) -> io::Result<()> {
-    device.seek(SeekFrom::Start(from))?;
-    let zeros = vec![0; 64 << 10];
-    let mut left = bytes;
-    while left > 0 {
-        let part = usize::try_from(left)
-            .unwrap_or(zeros.len())
-            .min(zeros.len());
-        device.write_all(&zeros[..part])?;
-        left -= part as u64;
-    }
-    Ok(())
 }
 
 /// A random GUID (RFC 9562, version 4), in the byte order of a partition table: the first three
@@ -318,7 +350,7 @@ mod tests {
             [next; 16]
         })
         .expect("fits");
-        let path = |name| partition_path(&roots, name, &table, Role::State);
+        let path = |name| partition_path(&roots, name, &table, Role::State).expect("there");
         assert_eq!(path("vda"), Path::new("/dev/vda4"));
         assert_eq!(path("nvme0n1"), Path::new("/dev/nvme0n1p4"));
     }

@@ -75,6 +75,20 @@ impl Bounds {
             patience: scale * Duration::from_secs(2),
         }
     }
+
+    /// The bounds on a file system of this many bytes, 0 for one without a limit: no more than an eighth of it for each
+    /// service, so that a small one, or memory in the place of a disk, keeps the newest output and room for others.
+    fn on(self, bytes: u64) -> Self {
+        let disk = bytes / 8;
+        if bytes == 0 || disk >= self.disk {
+            return self;
+        }
+        Self {
+            disk,
+            segment: self.segment.min(disk / 4),
+            ..self
+        }
+    }
 }
 
 /// What a follower does.

@@ -172,6 +172,9 @@ impl Writer {
                 result => result.map_err(Failure::without_disk(directory))?,
             }
         }
+        let room = rustix::fs::statvfs(directory)
+            .map_err(|errno| Failure::of("measure", directory)(errno.into()))?;
+        let bounds = bounds.on(room.f_blocks * room.f_frsize);
         let boot = boot_number(record, directory)?;
         let segments = list(directory).map_err(Failure::of("list", directory))?;
         let ours = || segments.iter().filter(|segment| segment.boot == boot);

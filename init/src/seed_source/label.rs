@@ -11,6 +11,8 @@ pub enum Filesystem {
     Vfat,
     /// ISO 9660.
     Iso9660,
+    /// ext4, as STATE is. Its journal is not replayed: that would write.
+    Ext4,
 }
 
 impl Filesystem {
@@ -19,6 +21,15 @@ impl Filesystem {
         match self {
             Self::Vfat => "vfat",
             Self::Iso9660 => "iso9660",
+            Self::Ext4 => "ext4",
+        }
+    }
+
+    /// Options that keep a read-only mount from writing, beside `ro`.
+    pub(super) const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Vfat | Self::Iso9660 => &[],
+            Self::Ext4 => &["noload"],
         }
     }
 }

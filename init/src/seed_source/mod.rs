@@ -5,15 +5,17 @@
 //! 1. `masthead.seed=/PATH` or `masthead.seed=LABEL:/PATH` on the kernel command line;
 //! 2. QEMU's fw_cfg, `opt/masthead/seed`;
 //! 3. volumes labelled `CIDATA` (`user-data`, the NoCloud layout) or `MASTHEAD` (`seed.toml`);
-//! 4. the installed seed, `/state/seed.toml`.
+//! 4. the installed seed: `seed.toml` on the STATE of a disk that is ours and prepared.
 //!
 //! A namespace node has one place: the file that the lab hands in. A place that holds nothing is passed over. A seed
 //! that is refused, or that does not name this machine, ends the look: whoever put it there meant it, and an
 //! older one found further down must not take its place unseen.
 //!
-//! Nothing here writes to a disk; volumes are mounted read-only and only while they are read.
+//! Nothing here writes to a disk; volumes are opened read-only, where nobody else sees them, and only while they are
+//! read.
 
 mod command_line;
+mod installed;
 mod label;
 mod machine;
 mod places;
@@ -30,6 +32,8 @@ use masthead_seed::{Hash, Machine, Master, NotFound, Report, Seed};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+pub use installed::install;
+pub(crate) use installed::write_secret;
 pub use label::{Filesystem, Label, read_label};
 pub use machine::gather_machine;
 pub use volume::{Mounts, SystemMounts};
@@ -66,10 +70,6 @@ pub struct Roots {
     pub proc: PathBuf,
     /// The devices.
     pub dev: PathBuf,
-    /// STATE.
-    pub state: PathBuf,
-    /// Where a volume is mounted while it is read.
-    pub volume: PathBuf,
 }
 
 impl Default for Roots {
@@ -79,8 +79,6 @@ impl Default for Roots {
             sys: "/sys".into(),
             proc: "/proc".into(),
             dev: "/dev".into(),
-            state: "/state".into(),
-            volume: "/run/masthead/seed-volume".into(),
         }
     }
 }

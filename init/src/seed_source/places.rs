@@ -6,13 +6,13 @@ use std::path::Path;
 use std::vec;
 
 use super::command_line::{Named, named};
-use super::volume::{Device, Mounts, devices, read_from, read_limited};
+use super::installed;
+use super::volume::{Device, Mounts, devices, read_beneath, read_limited};
 use super::{AttemptResult, Roots, SourceKind};
 
 const FIRMWARE_NAME: &str = "opt/masthead/seed";
 /// Labels, and the file that holds the seed on such a volume. `user-data` is NoCloud's.
 const VOLUMES: [(&str, &str); 2] = [("CIDATA", "user-data"), ("MASTHEAD", "seed.toml")];
-const INSTALLED: &str = "seed.toml";
 
 /// A place and what is there.
 pub(super) struct Candidate {
@@ -36,7 +36,7 @@ impl<'p> Places<'p> {
                 Box::new(|| from_command_line(roots, mounts)),
                 Box::new(|| vec![from_firmware(roots)]),
                 Box::new(|| from_volumes(roots, mounts)),
-                Box::new(|| vec![file("installed seed", &roots.state.join(INSTALLED))]),
+                Box::new(|| vec![installed::candidate(roots, mounts)]),
             ],
             SourceKind::Namespace { seed, .. } => {
                 vec![Box::new(|| vec![from_lab(seed.as_deref())])]
@@ -62,21 +62,21 @@ impl Iterator for Places<'_> {
     }
 }
 
-fn absent(source: impl Into<String>) -> Candidate {
+pub(super) fn absent(source: impl Into<String>) -> Candidate {
     Candidate {
         source: source.into(),
         content: Err(AttemptResult::Absent),
     }
 }
 
-fn unreadable(source: impl Into<String>, reason: impl ToString) -> Candidate {
+pub(super) fn unreadable(source: impl Into<String>, reason: impl ToString) -> Candidate {
     Candidate {
         source: source.into(),
         content: Err(AttemptResult::Unreadable(reason.to_string())),
     }
 }
 
-fn content_of(source: String, content: io::Result<Option<Vec<u8>>>) -> Candidate {
+pub(super) fn content_of(source: String, content: io::Result<Option<Vec<u8>>>) -> Candidate {
     match content {
         Ok(Some(bytes)) => Candidate {
             source,
@@ -138,7 +138,7 @@ fn from_command_line(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
             let source = format!("{SOURCE} masthead.seed={label}:{path}");
             let all = devices(&roots.sys, &roots.dev);
             let found: Vec<Candidate> = labelled(&all, &label)
-                .map(|device| on_device(roots, mounts, device, &source, &path))
+                .map(|device| on_device(mounts, device, &source, &path))
                 .collect();
             if found.is_empty() {
                 vec![absent(source)]
@@ -165,7 +165,7 @@ fn from_volumes(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
         let before = candidates.len();
         candidates.extend(labelled(&all, label).map(|device| {
             let source = format!("volume {label} ({}) {path}", device.name);
-            on_device(roots, mounts, device, &source, path)
+            on_device(mounts, device, &source, path)
         }));
         if candidates.len() == before {
             candidates.push(absent(format!("volume {label}")));
@@ -181,16 +181,12 @@ fn labelled<'d>(devices: &'d [Device], label: &str) -> impl Iterator<Item = &'d 
     })
 }
 
-fn on_device(
-    roots: &Roots,
-    mounts: &dyn Mounts,
-    device: &Device,
-    source: &str,
-    path: &str,
-) -> Candidate {
+fn on_device(mounts: &dyn Mounts, device: &Device, source: &str, path: &str) -> Candidate {
     let Ok(Some(label)) = &device.label else {
         return absent(source);
     };
-    let content = read_from(mounts, &device.path, label.filesystem, &roots.volume, path);
+    let content = mounts
+        .open(&device.path, label.filesystem)
+        .and_then(|folder| read_beneath(&folder, path));
     content_of(source.to_owned(), content)
 }

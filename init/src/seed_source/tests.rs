@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use masthead_disk_layout::{Holds, Storage, plan};
 use tempfile::TempDir;
 
 use super::*;
@@ -21,12 +23,8 @@ struct Node {
 struct Folders;
 
 impl Mounts for Folders {
-    fn mount(&self, device: &Path, _: Filesystem, _: &Path) -> io::Result<PathBuf> {
-        Ok(device.with_extension("files"))
-    }
-
-    fn unmount(&self, _: &Path) -> io::Result<()> {
-        Ok(())
+    fn open(&self, device: &Path, _: Filesystem) -> io::Result<OwnedFd> {
+        Ok(fs::File::open(device.with_extension("files"))?.into())
     }
 }
 
@@ -39,8 +37,6 @@ impl Node {
             sys: below("sys"),
             proc: below("proc"),
             dev: below("dev"),
-            state: below("state"),
-            volume: below("run/seed-volume"),
         };
         let node = Self { folder, roots };
         node.write("proc/cmdline", "quiet\n");
@@ -82,6 +78,62 @@ impl Node {
         self.write(&format!("dev/{device}.files/{file}"), seed);
     }
 
+    /// A disk of ours with this seed on its STATE.
+    fn installed(&self, disk: &str, prepared: bool, seed: &str) {
+        struct Disk(fs::File);
+        impl io::Read for Disk {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.read(buffer)
+            }
+        }
+        impl io::Write for Disk {
+            fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+                self.0.write(data)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        impl io::Seek for Disk {
+            fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+                self.0.seek(to)
+            }
+        }
+        impl Storage for Disk {
+            fn sync(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let bytes = 4 << 30;
+        self.write(
+            &format!("sys/class/block/{disk}/size"),
+            format!("{}\n", bytes / 512),
+        );
+        self.write(&format!("sys/class/block/{disk}/device/vendor"), "0x1af4\n");
+        self.write(&format!("dev/{disk}"), "");
+        let file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(self.roots.dev.join(disk))
+            .expect("there");
+        file.set_len(bytes).expect("sparse");
+        self.write("seed", seed);
+        let state = self.roots.dev.join(format!("{disk}4.files"));
+        fs::create_dir_all(&state).expect("a folder");
+        installed::keep(&state, &self.folder.path().join("seed")).expect("installed");
+        // Last: with the table, a node finds it.
+        let mut table = plan(bytes, 512, Holds::Everything, Default::default).expect("fits");
+        table.prepared = prepared;
+        table
+            .partitions
+            .iter_mut()
+            .enumerate()
+            .for_each(|(index, partition)| {
+                partition.guid = [u8::try_from(index).expect("few") + 1; 16];
+            });
+        table.write(&mut Disk(file)).expect("written");
+    }
+
     fn look(&self) -> Outcome {
         look_with(&SourceKind::Machine(self.roots.clone()), &Folders)
     }
@@ -121,8 +173,10 @@ fn a_node_without_a_seed_says_where_it_looked() {
 #[test]
 fn the_order_is_fixed() {
     let node = Node::new();
-    node.write("state/seed.toml", SEED);
-    assert_eq!(node.found().0.as_deref(), Some("installed seed"));
+    node.installed("vda", true, SEED);
+    let device = node.roots.dev.join("vda4");
+    let installed = format!("installed seed ({})", device.display());
+    assert_eq!(node.found().0, Some(installed));
     node.volume("vdb", "MASTHEAD", "seed.toml", SEED);
     assert_eq!(
         node.found().0.as_deref(),
@@ -153,10 +207,67 @@ fn the_order_is_fixed() {
 }
 
 #[test]
+fn the_installed_seed_is_read_only_where_there_is_one_and_it_is_whole() {
+    let node = Node::new();
+    node.installed("vda", false, SEED);
+    assert!(
+        node.found().1.ends_with("installed seed: not there"),
+        "in preparation"
+    );
+
+    let node = Node::new();
+    node.installed("vda", true, SEED);
+    for (file, torn) in [("seed.toml", SEED.trim_end()), ("seed.sha256", "")] {
+        let path = format!("dev/vda4.files/{file}");
+        let whole = fs::read(node.folder.path().join(&path)).expect("there");
+        node.write(&path, torn);
+        let (found, attempts) = node.found();
+        assert_eq!(found, None);
+        assert!(
+            attempts.contains("it is not whole, as its SHA-256 says"),
+            "{attempts}"
+        );
+        node.write(&path, whole);
+    }
+    assert!(node.found().0.is_some());
+    // The next boot mends a record that the first was not given the time to write.
+    node.write("dev/vda4.files/seed.sha256", "");
+    let state = node.roots.dev.join("vda4.files");
+    assert!(installed::keep(&state, &node.folder.path().join("seed")).expect("mended"));
+    assert!(node.found().0.is_some());
+
+    node.installed("vdb", true, SEED);
+    let (found, attempts) = node.found();
+    assert_eq!(found, None);
+    assert!(
+        attempts.contains("several disks have a STATE: vda (") && attempts.contains("; vdb ("),
+        "{attempts}"
+    );
+}
+
+#[test]
+fn an_installed_seed_for_another_machine_is_not_used() {
+    let node = Node::new();
+    node.installed("vda", true, &SEED.replace(MAC, "52:54:00:10:00:99"));
+    let Outcome { found, attempts } = node.look();
+    assert!(found.is_none());
+    let reason = waiting_for(&attempts, Timestamp::now()).expect("it waits");
+    assert_eq!(reason.code, ReasonCode::SeedNoMatch);
+}
+
+#[test]
+fn the_first_seed_stays() {
+    let node = Node::new();
+    node.installed("vda", true, SEED);
+    node.installed("vda", true, "version = 2");
+    assert!(node.found().0.is_some());
+}
+
+#[test]
 fn a_bad_seed_hides_the_good_one_behind_it() {
     let node = Node::new();
     node.firmware(&SEED.replace("version  = 1", "version  = 7"));
-    node.write("state/seed.toml", SEED);
+    node.installed("vda", true, SEED);
     let outcome = node.look();
     assert!(outcome.found.is_none());
     let reason = waiting_for(&outcome.attempts, Timestamp::now()).expect("it waits");
@@ -192,10 +303,10 @@ fn what_cannot_be_read_is_named_and_passed_over() {
     node.write("sys/class/block/sda/size", "100\n");
     node.write("dev/sda/is-a-folder", "");
     node.write("sys/class/block/sr0/size", "0\n");
-    node.write("state/seed.toml", SEED);
+    node.installed("vda", true, SEED);
     node.write("proc/cmdline", "masthead.seed=seed.toml");
     let (found, attempts) = node.found();
-    assert_eq!(found.as_deref(), Some("installed seed"));
+    assert!(found.is_some_and(|found| found.starts_with("installed seed (")));
     assert!(
         attempts.contains("masthead.seed=seed.toml: cannot be read: write masthead.seed=/PATH"),
         "{attempts}"
@@ -298,15 +409,16 @@ async fn waiting_ends_when_a_seed_appears() {
             .await
             .expect("a first look");
         node.write("host.toml", SEED);
-        fs::create_dir_all(&node.roots.state).expect("a folder");
+        let firmware = "sys/firmware/qemu_fw_cfg/by_name/opt/masthead/seed";
+        fs::create_dir_all(node.folder.path().join(firmware)).expect("a folder");
         fs::rename(
             node.folder.path().join("host.toml"),
-            node.roots.state.join("seed.toml"),
+            node.folder.path().join(firmware).join("raw"),
         )
         .expect("the seed appears");
     };
     let (found, ()) = tokio::join!(wait, hand_in);
-    assert_eq!(found.source, "installed seed");
+    assert_eq!(found.source, "QEMU fw_cfg opt/masthead/seed");
     let last = report.borrow();
     assert_eq!(
         last.last().map(|attempt| &attempt.result),

@@ -2,11 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use masthead_seed::SEED_LIMIT;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
 
 use super::label::{Filesystem, Label, read_label};
 
@@ -43,12 +47,10 @@ fn has_no_medium(device: &Path) -> bool {
     fs::read_to_string(device.join("size")).is_ok_and(|size| size.trim() == "0")
 }
 
-/// Mounts a volume to look into it. Tests have folders instead.
+/// Opens a volume to look into it. Tests have folders instead.
 pub trait Mounts {
-    /// Mounts `device` and returns the folder where its files then are.
-    fn mount(&self, device: &Path, filesystem: Filesystem, target: &Path) -> io::Result<PathBuf>;
-    /// Undoes it.
-    fn unmount(&self, target: &Path) -> io::Result<()>;
+    /// The root folder of the file system on `device`, read-only and for the holder alone.
+    fn open(&self, device: &Path, filesystem: Filesystem) -> io::Result<OwnedFd>;
 }
 
 /// The kernel's mounts.
@@ -56,48 +58,40 @@ pub trait Mounts {
 pub struct SystemMounts;
 
 impl Mounts for SystemMounts {
-    fn mount(&self, device: &Path, filesystem: Filesystem, target: &Path) -> io::Result<PathBuf> {
-        let flags =
-            MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        fs::create_dir_all(target)?;
-        match mount(device, target, filesystem.name(), flags, None) {
-            Ok(()) => Ok(target.to_owned()),
-            // "No such device" would be taken for the volume.
-            Err(rustix::io::Errno::NODEV) => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("the kernel has no driver for {}", filesystem.name()),
-            )),
-            Err(error) => Err(error.into()),
+    /// The mount is never attached to the tree of folders (fsmount(2)): nobody else sees it, and it ends with the
+    /// descriptor.
+    fn open(&self, device: &Path, filesystem: Filesystem) -> io::Result<OwnedFd> {
+        let context = match fsopen(filesystem.name(), FsOpenFlags::FSOPEN_CLOEXEC) {
+            Ok(context) => context,
+            Err(rustix::io::Errno::NODEV) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("the kernel has no driver for {}", filesystem.name()),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let context = context.as_fd();
+        fsconfig_set_string(context, "source", device)?;
+        fsconfig_set_flag(context, "ro")?;
+        for option in filesystem.options() {
+            fsconfig_set_flag(context, *option)?;
         }
-    }
-
-    fn unmount(&self, target: &Path) -> io::Result<()> {
-        // Detached, it also goes when a device that hangs keeps it busy.
-        Ok(unmount(target, UnmountFlags::DETACH)?)
+        fsconfig_create(context)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
     }
 }
 
-/// The content of a file on a volume; none if it has no such file.
-pub(super) fn read_from(
-    mounts: &dyn Mounts,
-    device: &Path,
-    filesystem: Filesystem,
-    target: &Path,
-    file: &str,
-) -> io::Result<Option<Vec<u8>>> {
-    let folder = mounts.mount(device, filesystem, target)?;
-    let content = read_beneath(&folder, file);
-    mounts.unmount(target)?;
-    content
-}
-
-/// Reads a file of a folder that is not trusted: links on it lead nowhere.
-fn read_beneath(folder: &Path, file: &str) -> io::Result<Option<Vec<u8>>> {
-    let folder = File::open(folder)?;
+/// Reads a file of a folder that is not trusted: links on it lead nowhere. None if there is no such file.
+pub(super) fn read_beneath(folder: &OwnedFd, file: &str) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(
-        &folder,
+        folder,
         file.trim_start_matches('/'),
         flags,
         Mode::empty(),

@@ -23,7 +23,7 @@ use crate::identity::{Identity, Problem};
 use crate::listeners::Listeners;
 use crate::management::{Commands, FoundCommand};
 use crate::node::{Facility, NodeOptions};
-use crate::seed_source::{self, Attempt, Roots, SourceKind};
+use crate::seed_source::{self, Attempt, Roots, SourceKind, write_secret};
 use crate::services::{self, AdoptedExits};
 use crate::{disk, network, output};
 
@@ -82,7 +82,11 @@ impl Boot {
         let mounted = disk::bring_up(self.node.kind, &master, scale, disks).await;
         tokio::spawn(disk::health::watch(mounted, scale, disks.clone()));
         // Nothing stands on it in this boot, so that nobody waits for it.
-        tokio::task::spawn_blocking(install_seed);
+        tokio::task::spawn_blocking(|| {
+            if let Err(error) = seed_source::install(Path::new(STATE), Path::new(SEED_IN_USE)) {
+                tracing::warn!(%error, "the seed cannot be kept on STATE");
+            }
+        });
         let founding = founding::Founding {
             seed: Arc::clone(&seed),
             master: Arc::clone(&master),
@@ -239,9 +243,9 @@ impl SeedInUse {
 
     /// Keeps it for a supervisor that replaces this one. The second file is written last: with it, both are whole.
     fn keep(&self, bytes: &[u8]) -> std::io::Result<()> {
-        keep_secret(Path::new(SEED_IN_USE), bytes)?;
+        write_secret(Path::new(SEED_IN_USE), bytes)?;
         let kept = format!("{}\n{}\n", self.master.name, self.source);
-        keep_secret(Path::new(MASTER_IN_USE), kept.as_bytes())
+        write_secret(Path::new(MASTER_IN_USE), kept.as_bytes())
     }
 }
 
@@ -283,35 +287,4 @@ fn follow_output(service: &str, scale: Scale) -> output::Handle {
         boot_number: PathBuf::from("/run/masthead/boot-number"),
         bounds: output::Bounds::new(scale),
     })
-}
-
-/// Puts the seed on STATE, as the one that the node was founded with. The first one stays: a changed seed is not taken
-/// over in passing. A boot looks for its seed before STATE is mounted, and so does not find this one yet.
-fn install_seed() {
-    let installed = Path::new(STATE).join("seed.toml");
-    if installed.exists() {
-        return;
-    }
-    let result = std::fs::read(SEED_IN_USE).and_then(|seed| keep_secret(&installed, &seed));
-    if let Err(error) = result {
-        tracing::warn!(%error, "the seed cannot be kept on STATE");
-    }
-}
-
-/// Writes a file that only root may read, whole or not at all, even when the power goes.
-fn keep_secret(path: &Path, contents: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let temporary = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::File::open(folder)?.sync_all()
 }

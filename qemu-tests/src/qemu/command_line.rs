@@ -141,6 +141,7 @@ pub(super) fn arguments(
             );
             line.words(&["-device", "virtio-blk-pci,drive=cidata,serial=CIDATA"]);
         }
+        SeedPath::Installed => {}
     }
     match options.boot {
         BootPath::Direct => {

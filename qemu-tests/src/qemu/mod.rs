@@ -64,6 +64,8 @@ pub enum SeedPath {
     FirmwareConfiguration,
     /// A volume labelled `CIDATA` with `user-data`, as cloud-init's NoCloud has it.
     Volume,
+    /// Nowhere but on the node's own disk, where an earlier boot has installed it.
+    Installed,
 }
 
 /// What is different from boot to boot.

@@ -52,7 +52,7 @@ fn place(file: &mut File, role: DiskRole) -> Result<Option<(u64, u64)>> {
         ))
     })?;
     Ok(match found {
-        Found::Ours(table) => table.partition(role).map(|partition| {
+        Found::Ours { table, .. } => table.partition(role).map(|partition| {
             let sector = table.sector_bytes;
             (partition.first_sector * sector, partition.bytes(sector))
         }),

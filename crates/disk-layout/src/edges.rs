@@ -1,0 +1,106 @@
+//! The first and the last MiB of a disk, where its partition table is and nothing else.
+//!
+//! What a table of ours puts there is told apart from everything else, byte for byte, so that a table in preparation,
+//! or one of which only the backup is whole, is believed only while nothing contradicts it. Data without a
+//! known mark (an encrypted volume without a header, a disk shifted by a controller) shows here too.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::layout::Role;
+use crate::table::{EDGE_BYTES, IN_PREPARATION, header_places};
+
+/// What the edges hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edges {
+    /// The first byte that is neither blank nor part of a partition table of ours.
+    pub(crate) unexplained: Option<u64>,
+    /// A protective MBR and nothing else in the first sector.
+    pub(crate) protective: bool,
+    /// An entry of ours without the mark.
+    pub(crate) prepared: bool,
+    /// An entry of ours with it.
+    pub(crate) in_preparation: bool,
+}
+
+/// Bytes of an entry; what is not an entry is looked at in the same pieces.
+const ENTRY: usize = 128;
+/// Bytes of the first sector, as far as it matters.
+const BOOT_SECTOR: usize = 512;
+
+/// Reads both edges of a disk of `bytes`.
+pub(crate) fn scan<R: Read + Seek + ?Sized>(disk: &mut R, bytes: u64) -> io::Result<Edges> {
+    let mut edges = Edges::default();
+    let front = EDGE_BYTES.min(bytes);
+    for (begin, end) in [
+        (0, front),
+        (bytes.saturating_sub(EDGE_BYTES).max(front), bytes),
+    ] {
+        let mut data = Vec::new();
+        disk.seek(SeekFrom::Start(begin))?;
+        disk.take(end - begin).read_to_end(&mut data)?;
+        if data.len() as u64 != end - begin {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if begin == 0 {
+            edges.protective = data.get(..BOOT_SECTOR).is_some_and(is_protective);
+        }
+        let mut at = begin;
+        for piece in data.chunks(ENTRY) {
+            edges.look(at, piece, bytes);
+            at += piece.len() as u64;
+        }
+    }
+    Ok(edges)
+}
+
+impl Edges {
+    fn look(&mut self, at: u64, piece: &[u8], bytes: u64) {
+        // Nearly all of it, and compared at once.
+        if piece == [0; ENTRY] {
+            return;
+        }
+        let Some(data) = piece.iter().position(|byte| !is_blank(*byte)) else {
+            return;
+        };
+        if at < BOOT_SECTOR as u64 && self.protective {
+            return;
+        }
+        if header_places(bytes).any(|place| place == at) && piece.starts_with(b"EFI PART") {
+            return;
+        }
+        match attributes_of_ours(piece) {
+            Some(attributes) if attributes & IN_PREPARATION != 0 => self.in_preparation = true,
+            Some(_) => self.prepared = true,
+            None => {
+                self.unexplained.get_or_insert(at + data as u64);
+            }
+        }
+    }
+}
+
+/// Erased flash reads as ones.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, 0 | 0xff)
+}
+
+/// A boot sector with one partition that stands for a GPT, and no code (UEFI specification, 5.2.3).
+fn is_protective(sector: &[u8]) -> bool {
+    let partition_type = sector[450];
+    sector[..446].iter().all(|byte| is_blank(*byte))
+        && partition_type == 0xee
+        && sector[462..510].iter().all(|byte| *byte == 0)
+        && sector[510..] == [0x55, 0xaa]
+}
+
+/// The attributes of an entry whose type and name are those of a role (UEFI specification, table 5.6).
+fn attributes_of_ours(entry: &[u8]) -> Option<u64> {
+    let role = Role::from_type_guid(entry.get(..16)?.try_into().ok()?)?;
+    let name: Vec<u8> = role
+        .label()
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let (begins, rest) = entry.get(56..ENTRY)?.split_at(name.len());
+    let is_ours = begins == name && rest.iter().all(|byte| *byte == 0);
+    is_ours.then_some(u64::from_le_bytes(entry[48..56].try_into().ok()?))
+}
