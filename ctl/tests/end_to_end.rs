@@ -750,6 +750,33 @@ fn idle_connections_do_not_keep_operators_out() {
 }
 
 #[test]
+fn one_operator_does_not_take_the_places_of_another() {
+    let keys = [(); 2].map(|()| OperatorPrivateKey::generate().unwrap());
+    let node = TestNode::start(&keys.each_ref().map(OperatorPrivateKey::public));
+    block(async {
+        let [greedy, modest] = keys.each_ref().map(|key| operator(&node, key));
+        let mut held = Vec::new();
+        let mut connected = None;
+        for round in 0..2 {
+            for _ in 0..60 {
+                let mut connection = greedy.connect().await.unwrap();
+                connection
+                    .ask("read", routes::STATUS, None::<&()>)
+                    .await
+                    .unwrap();
+                held.push(connection);
+            }
+            let connection = match &mut connected {
+                None => connected.insert(modest.connect().await.unwrap()),
+                Some(connection) => connection,
+            };
+            let answer = connection.ask("read", routes::STATUS, None::<&()>).await;
+            assert!(answer.is_ok(), "round {round}: {:?}", answer.err());
+        }
+    });
+}
+
+#[test]
 fn half_a_request_does_not_keep_operators_out() {
     use tokio::io::AsyncWriteExt as _;
     let key = OperatorPrivateKey::generate().unwrap();

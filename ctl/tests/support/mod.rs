@@ -163,7 +163,7 @@ impl TestNode {
                 let addresses = [&listener, &scraped].map(TcpListener::local_addr);
                 tell.send(addresses.map(|address| address.expect("an address")))
                     .expect("a reader");
-                tokio::spawn(metrics::serve(scraped, Arc::clone(&node)));
+                tokio::spawn(metrics::serve(scraped, Arc::clone(&node), Scale::REAL));
                 tokio::spawn(Server::new(watched, node, words, Scale::REAL).serve(listener));
                 tokio::spawn(async move {
                     while let Some(command) = founders.recv().await {

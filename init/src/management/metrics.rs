@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use masthead_api::status::{DiskState, Service, ServiceState, Status};
 use masthead_api::{Timestamp, routes};
+use masthead_machine::Scale;
 use tokio::net::TcpListener;
 
 use super::body::{AnswerBody, whole};
@@ -23,7 +24,7 @@ use crate::serving::{Places, accept};
 /// Scrapers at a time, and those of one source.
 const CONNECTIONS: (usize, usize) = (32, 16);
 
-/// How long a scraper may stay without asking, and in all.
+/// How long a scraper may stay without asking, and in all, on a real machine.
 const IDLE: Duration = Duration::from_secs(10);
 const STAY: Duration = Duration::from_secs(60);
 
@@ -219,8 +220,8 @@ fn fraction(milliseconds: u64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
 
-/// Serves `/metrics` on `listener` until the future is dropped.
-pub async fn serve(listener: TcpListener, node: Arc<dyn Node>) {
+/// Serves `/metrics` on `listener` until the future is dropped. All deadlines are multiplied by `scale`.
+pub async fn serve(listener: TcpListener, node: Arc<dyn Node>, scale: Scale) {
     let places = Places::new(CONNECTIONS.0, CONNECTIONS.1);
     loop {
         let (socket, address) = accept(&listener, "/metrics").await;
@@ -233,10 +234,12 @@ pub async fn serve(listener: TcpListener, node: Arc<dyn Node>) {
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(IDLE)
+                .header_read_timeout(scale * IDLE)
                 .max_buf_size(8 * 1024)
                 .serve_connection(TokioIo::new(socket), service);
-            place.hold(tokio::time::timeout(STAY, connection)).await;
+            place
+                .hold(tokio::time::timeout(scale * STAY, connection))
+                .await;
         });
     }
 }

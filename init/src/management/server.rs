@@ -9,8 +9,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use masthead_machine::Scale;
+use masthead_seed::OperatorKey;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -20,10 +21,10 @@ use super::login::Login;
 use super::node::{Commands, Node};
 use super::routes::Routes;
 use crate::error_chain::with_sources;
-use crate::serving::{Place, Places, accept};
+use crate::serving::{Place, Places, Shares, accept};
 
-/// Connections of operators at a time. Nobody takes such a place away from one who has it.
-const OPERATORS: usize = 48;
+/// Connections of operators at a time, and those of one operator. Nobody takes such a place away from one who has it.
+const OPERATORS: (usize, usize) = (48, 16);
 
 /// Unfinished TLS handshakes at a time, and those of one source.
 const HANDSHAKES: (usize, usize) = (64, 32);
@@ -51,7 +52,7 @@ pub struct Server {
     identity: watch::Receiver<Arc<Identity>>,
     routes: Routes,
     scale: Scale,
-    operators: Semaphore,
+    operators: Shares<OperatorKey>,
     handshakes: Places,
     strangers: Places,
 }
@@ -76,7 +77,7 @@ impl Server {
                 patience,
             },
             scale,
-            operators: Semaphore::new(OPERATORS),
+            operators: Shares::new(OPERATORS.0, OPERATORS.1),
             handshakes: Places::new(HANDSHAKES.0, HANDSHAKES.1),
             strangers: Places::new(STRANGERS.0, STRANGERS.1),
         }
@@ -122,8 +123,8 @@ impl Server {
             identity,
             operator,
         };
-        if caller.administrator().is_ok()
-            && let Ok(_place) = self.operators.try_acquire()
+        if let Ok(operator) = caller.administrator()
+            && let Some(_place) = self.operators.take(operator.key)
         {
             return self.converse(stream, caller).await;
         }

@@ -3,6 +3,7 @@
 
 mod places;
 mod rate;
+mod shares;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use places::{Place, Places};
 pub(crate) use rate::RateLimit;
+pub(crate) use shares::Shares;
 
 /// The pause after an accept failed for want of memory or descriptors.
 const BREATH: Duration = Duration::from_millis(100);

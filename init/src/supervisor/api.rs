@@ -69,7 +69,7 @@ impl Api {
         let scale = self.scale;
         tokio::spawn(async move {
             let listener = listeners.listen(address, scale).await;
-            management::metrics::serve(listener, board).await;
+            management::metrics::serve(listener, board, scale).await;
         });
         let first = match self.founded_soon(&mut founded).await {
             Some(identity) => identity,
