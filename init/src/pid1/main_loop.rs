@@ -150,7 +150,10 @@ impl<'a> MainLoop<'a> {
             process,
             wait_status: status.as_raw(),
         };
-        if let Some(dropped) = self.exits.keep(exit, of_service) {
+        // A flood of orphans must not become one of lines: each time that twice as many are forgotten.
+        if let Some(dropped) = self.exits.keep(exit, of_service)
+            && self.exits.dropped().is_power_of_two()
+        {
             say!(
                 "the table of exits is full: forgot how process {} ended ({} forgotten since boot)",
                 dropped.process.pid,

@@ -171,6 +171,19 @@ impl Node {
         *children.first().expect("PID 1 runs")
     }
 
+    /// Descriptors that PID 1 has open, and KiB of memory that nobody shares with it.
+    pub(crate) fn cost_of_pid1(&self) -> (usize, u64) {
+        let process = Path::new("/proc").join(self.pid1().to_string());
+        let open = fs::read_dir(process.join("fd")).expect("PID 1 runs");
+        let status = fs::read_to_string(process.join("status")).expect("PID 1 runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let own = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let own = own.and_then(|own| own.parse().ok());
+        (open.count(), own.expect("the kernel tells RssAnon"))
+    }
+
     /// The children of PID 1, as the host counts.
     pub(crate) fn children_of_pid1(&self) -> Vec<u32> {
         children(self.pid1())
