@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Node, is_there, send};
+use support::{Node, send, state_of};
 
 #[test]
 fn exits_outlive_the_supervisor_until_one_acknowledges_them() {
@@ -88,7 +88,7 @@ fn a_silent_supervisor_is_killed_and_replaced() {
         "{silence:?}"
     );
     assert!(node.log().contains("is silent for too long: killing it"));
-    assert!(!is_there(silent), "there are never two");
+    assert_eq!(state_of(silent), None, "there are never two");
     assert!(!node.log().contains("does not die"));
 }
 
@@ -167,7 +167,11 @@ fn an_operators_word_is_taken_also_from_a_supervisor_that_is_dead_by_then() {
     node.let_go();
     node.wait_for_report("asked");
     node.behave("");
-    send(node.supervisor(), Signal::SIGKILL);
+    let supervisor = node.supervisor();
+    send(supervisor, Signal::SIGKILL);
+    node.wait_until("the supervisor is dead", || {
+        state_of(supervisor) == Some('Z')
+    });
     send(node.pid1(), Signal::SIGCONT);
     let status = node.wait_for_end();
     assert_eq!(status.signal(), Some(Signal::SIGINT as i32));

@@ -111,10 +111,8 @@ impl Node {
     /// Stops PID 1, and returns when it stands still.
     pub(crate) fn stop_pid1(&self) {
         send(self.pid1(), Signal::SIGSTOP);
-        let stat = format!("/proc/{}/stat", self.pid1());
-        self.wait_until("PID 1 is stopped", || {
-            fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
-        });
+        let pid1 = self.pid1();
+        self.wait_until("PID 1 is stopped", || state_of(pid1) == Some('T'));
     }
 
     /// How the next supervisor behaves.
@@ -294,9 +292,10 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Whether there is such a process, as the host counts; one that was not reaped yet counts too.
-pub(crate) fn is_there(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+/// The state of a process, as proc_pid_stat(5) names it: `Z` when it is dead and not reaped; nothing when it is gone.
+pub(crate) fn state_of(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Sends a signal to a process of a node, as the host counts.
