@@ -11,7 +11,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -68,6 +68,9 @@ impl Writers {
         writers_per_node: usize,
         timeout: Duration,
     ) -> Result<Self> {
+        // What earlier writers have made, these must not find to exist.
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let tls = credentials(&cluster.directory().kubeconfig())?;
         let shared = Arc::new(Shared {
             over: AtomicBool::new(false),
@@ -87,7 +90,7 @@ impl Writers {
                         .into(),
                     address,
                     node: (*node).to_owned(),
-                    prefix: format!("written-{node}-{number}"),
+                    prefix: format!("written-{run}-{node}-{number}"),
                 };
                 threads.push(thread::spawn(move || writer.work()));
             }
