@@ -104,12 +104,15 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Calls the peer as a member if this node is one; when the peer is none, as one who has the seed, which is enough to
-    /// learn what the peer is.
+    /// Calls the peer as a member if this node is one, or is about to be; when the peer is none of the same cluster, as one
+    /// who has the seed, which is enough to learn what the peer is, and to found another cluster with it.
     async fn connect(&self, to: SocketAddr) -> Result<Session, DialError> {
         if self.identities.member.is_some() {
             match Session::open(self.shared, self.identities, to, Trust::Member).await {
                 Err(DialError::Distrusted(Distrust::NotMember)) => {}
+                // Two that hold different plans, of which a newer one may yet replace the other.
+                Err(DialError::Distrusted(Distrust::OtherMember { .. }))
+                    if !self.identities.access.is_member() => {}
                 opened => return opened,
             }
         }

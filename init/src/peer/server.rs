@@ -72,7 +72,9 @@ async fn connection(shared: &Shared, sinks: &Sinks, socket: TcpStream, address: 
         Ok(Ok(whole)) => whole,
         Ok(Err(error)) => {
             tracing::debug!(%address, error = %with_sources(&error), "no TLS with a caller");
-            if let Some(distrust) = distrust(&error) {
+            if let Some(distrust) = distrust(&error)
+                && !is_of_another_plan(shared, distrust)
+            {
                 report_distrust(shared, address.ip(), distrust);
             }
             return;
@@ -151,6 +153,12 @@ async fn converse(conversation: &Conversation<'_>, stream: TlsStream<TcpStream>)
         }
         return;
     }
+}
+
+/// Whether that is one with another plan than this node, before either founded: it calls again as one who has the seed.
+fn is_of_another_plan(shared: &Shared, distrust: &Distrust) -> bool {
+    matches!(distrust, Distrust::OtherMember { .. })
+        && !shared.identities.borrow().access.is_member()
 }
 
 fn report_distrust(shared: &Shared, address: IpAddr, distrust: &Distrust) {

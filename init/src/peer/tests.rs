@@ -411,6 +411,27 @@ async fn members_know_each_other_by_the_cluster_s_own_authority() {
     assert_eq!(answer.unwrap(), "well");
 }
 
+/// As after a planner was wiped that one had acknowledged a plan of: the newer plan has to reach the older one's holder.
+#[tokio::test]
+async fn holders_of_different_plans_go_on_by_the_seed() {
+    let (mut first, mut second) = (Plan::new(1, &[2]), Plan::new(2, &[1]));
+    for (number, plan) in [(1, &mut first), (2, &mut second)] {
+        let planned = Membership {
+            cluster_id: format!("{number:032x}"),
+            ..membership(&peers_authority(), [(number, &*plan.key)])
+        };
+        plan.access = Access::Founding {
+            pinned: None,
+            planned: Some(planned),
+        };
+    }
+    let [mut first, mut second] = start([first, second]).await;
+    let received = first.tells(&mut second, "a newer plan").await;
+    assert_eq!(received.from.trust, Trust::Join);
+    second.tells(&mut first, "acknowledged").await;
+    assert_eq!(first.connected().await.trust, Trust::Join);
+}
+
 #[tokio::test]
 async fn a_member_is_let_in_by_machine_id_and_key() {
     let authority = peers_authority();
