@@ -93,6 +93,16 @@ fn a_master_on_a_machine() {
     assert_eq!(data, hash_of(&image, Role::Data), "DATA was written to");
 }
 
+/// Any image (see `MASTHEAD_IMAGE`), by firmware, to a cluster that answers.
+#[test]
+#[ignore = "for images of other manifests: scripts/soak runs it"]
+fn an_image_boots_by_firmware_into_a_ready_master() {
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    boot(&fixture, BootPath::Uefi, SeedPath::Volume);
+    fixture.expect(fixture.kubectl(&["get", "namespaces"]));
+    fixture.expect(fixture.m1().cut_power());
+}
+
 /// A disk that holds anything else is not written to, and the console says what it holds.
 #[test]
 fn a_disk_with_something_on_it_is_refused_and_left_alone() {

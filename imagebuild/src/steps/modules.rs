@@ -56,7 +56,7 @@ pub fn choose(build: &Build<'_>, packages: &Packages) -> Result<Modules> {
         required: required.cloned().collect(),
         optional: optional.cloned().collect(),
     };
-    let inputs = Inputs::of_step("modules", 1)
+    let inputs = Inputs::of_step("modules", 2)
         .digest("kernel", package.sha256)
         .value("early", &wanted.early)
         .value("required", &wanted.required)
@@ -182,8 +182,11 @@ impl Tree {
     /// Adds a module after everything that it depends on.
     fn add(&self, name: &str, chosen: &mut Chosen, path: &mut Vec<String>) -> Result<()> {
         let Some(file) = self.files.get(name) else {
-            // Built in; or a soft dependency that this kernel does without.
-            return Ok(());
+            // Built in; or a soft dependency on an algorithm, which this kernel may do without.
+            return match self.algorithm(name)? {
+                Some(module) => self.add(&module, chosen, path),
+                None => Ok(()),
+            };
         };
         if path.iter().any(|before| before == name) || chosen.has(name) {
             return Ok(());
@@ -204,6 +207,24 @@ impl Tree {
             content,
         });
         Ok(())
+    }
+
+    /// The module that brings an algorithm to any processor. Modules ask the kernel for algorithms by name, which is an
+    /// alias of those in `kernel/crypto`; without it they cannot be loaded (libcrc32c, which erofs needs).
+    fn algorithm(&self, name: &str) -> Result<Option<String>> {
+        if self.built_in.contains(name) {
+            return Ok(None);
+        }
+        for (module, file) in &self.files {
+            if file.starts_with("kernel/crypto/") {
+                let info = module_info::read(&self.read(file)?)
+                    .with_context(|| format!("reading the .modinfo of {file}"))?;
+                if info.aliases.iter().any(|alias| alias == name) {
+                    return Ok(Some(module.clone()));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn read(&self, file: &str) -> Result<Vec<u8>> {
