@@ -7,6 +7,7 @@ pub mod console;
 pub mod descriptor;
 pub mod disk;
 mod error_chain;
+pub mod etcd;
 pub mod formation;
 pub mod identity;
 pub mod link;

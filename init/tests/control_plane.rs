@@ -467,7 +467,7 @@ fn form(root: &Path, served: bool) -> Result<Start, ReasonCode> {
     runtime.block_on(async {
         let listener = async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
         let (publisher, mut reports) = watch::channel(Report::default());
-        let handle = formation::spawn(config, listener, publisher, drop);
+        let handle = formation::spawn(config, listener, publisher, |_, _| {});
         let is_final = |report: &Report| {
             report
                 .waiting

@@ -7,6 +7,8 @@
 //!
 //! - [`routes`]: the paths of version 1, and its limits;
 //! - [`status`]: what a node says about itself;
+//! - [`etcd`], [`cluster`]: what a node says about its etcd member and about the other masters, and how much more
+//!   their etcd survives;
 //! - [`reason`]: why something waits or is degraded, as code, cause and remedy; [`Why`]: with the part concerned;
 //! - [`login`], [`kubeconfig`], [`power`], [`found`]: the requests and their answers;
 //! - [`error`]: what every refused or failed request answers.
@@ -15,7 +17,9 @@
 
 mod open_enum;
 
+pub mod cluster;
 pub mod error;
+pub mod etcd;
 pub mod fingerprint;
 pub mod found;
 pub mod hex;

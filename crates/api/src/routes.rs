@@ -9,6 +9,9 @@ pub const METRICS_PORT: u16 = 9441;
 /// `GET`: a [`Status`](crate::Status).
 pub const STATUS: &str = "/v1/status";
 
+/// `GET`: a [`ClusterStatus`](crate::cluster::ClusterStatus).
+pub const CLUSTER: &str = "/v1/cluster";
+
 /// `GET` `/v1/logs/SERVICE?follow=true&lines=N`: the service's output as bytes, chunked.
 pub const LOGS: &str = "/v1/logs/";
 

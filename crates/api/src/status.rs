@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::etcd::Etcd;
 use crate::open_enum::open_enum;
 use crate::{Fingerprint, Reason, Timestamp};
 
@@ -32,6 +33,9 @@ pub struct Status {
     /// The services in order of their start.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// etcd as the node's member sees it, while that answers.
+    #[serde(default)]
+    pub etcd: Option<Etcd>,
     /// Fingerprint of the operators' authority, for `mastctl login --fingerprint`.
     #[serde(default)]
     pub api_fingerprint: Option<Fingerprint>,

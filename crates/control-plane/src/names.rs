@@ -37,6 +37,7 @@ pub fn subject_names(purpose: Purpose, seed: &Seed, master: &Master) -> SubjectN
         }
         Purpose::ControllerManagerServing | Purpose::SchedulerServing => SubjectNames::loopback(),
         Purpose::EtcdClient
+        | Purpose::SupervisorEtcdClient
         | Purpose::ApiserverKubeletClient
         | Purpose::FrontProxyClient
         | Purpose::ControllerManagerClient

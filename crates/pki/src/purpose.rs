@@ -16,6 +16,8 @@ pub enum Purpose {
     EtcdPeer,
     /// The apiserver towards etcd.
     EtcdClient,
+    /// The supervisor towards etcd.
+    SupervisorEtcdClient,
     /// The apiserver towards everybody.
     ApiserverServing,
     /// The apiserver towards kubelets.
@@ -38,10 +40,11 @@ pub enum Purpose {
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::EtcdServer,
         Self::EtcdPeer,
         Self::EtcdClient,
+        Self::SupervisorEtcdClient,
         Self::ApiserverServing,
         Self::ApiserverKubeletClient,
         Self::FrontProxyClient,
@@ -66,6 +69,7 @@ impl Purpose {
             Self::EtcdServer => "etcd-server",
             Self::EtcdPeer => "etcd-peer",
             Self::EtcdClient => "kube-apiserver-etcd-client",
+            Self::SupervisorEtcdClient => "supervisor-etcd-client",
             Self::ApiserverServing => "kube-apiserver-serving",
             Self::ApiserverKubeletClient => "kube-apiserver-kubelet-client",
             Self::FrontProxyClient => "kube-apiserver-front-proxy-client",
@@ -81,7 +85,9 @@ impl Purpose {
     /// Who issues it.
     pub const fn authority(self) -> AuthorityKind {
         match self {
-            Self::EtcdServer | Self::EtcdPeer | Self::EtcdClient => AuthorityKind::Etcd,
+            Self::EtcdServer | Self::EtcdPeer | Self::EtcdClient | Self::SupervisorEtcdClient => {
+                AuthorityKind::Etcd
+            }
             Self::FrontProxyClient => AuthorityKind::FrontProxy,
             Self::ManagementServer => AuthorityKind::Operators,
             Self::ApiserverServing
@@ -100,6 +106,7 @@ impl Purpose {
             Self::EtcdServer => "masthead:etcd",
             Self::EtcdPeer => Self::ETCD_PEER_NAME,
             Self::EtcdClient => "masthead:kube-apiserver",
+            Self::SupervisorEtcdClient => "masthead:supervisor",
             Self::ApiserverServing => "kube-apiserver",
             Self::ApiserverKubeletClient => Self::KUBELET_CLIENT_NAME,
             Self::FrontProxyClient => "front-proxy-client",
@@ -132,6 +139,7 @@ impl Purpose {
             | Self::SchedulerServing
             | Self::ManagementServer => vec![ServerAuth],
             Self::EtcdClient
+            | Self::SupervisorEtcdClient
             | Self::ApiserverKubeletClient
             | Self::FrontProxyClient
             | Self::ControllerManagerClient

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc as threads};
 
 use bytes::Bytes;
+use masthead_api::cluster::{ClusterStatus, NodeAnswer};
 use masthead_api::status::{
     Network, Node as StatusNode, NodeKind, Seed, Service, ServiceState, Supervisor,
 };
@@ -110,6 +112,16 @@ struct Answers {
 impl Node for Answers {
     fn status(&self) -> Status {
         self.status.lock().expect("no panic").clone()
+    }
+
+    fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>> {
+        let own = self.status();
+        let status = NodeAnswer::Status(Box::new(own.clone()));
+        let nodes = BTreeMap::from([(own.node.name, status)]);
+        Box::pin(std::future::ready(ClusterStatus {
+            format: FORMAT,
+            nodes,
+        }))
     }
 
     fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {
@@ -303,6 +315,7 @@ pub(crate) fn status() -> Status {
             waiting: None,
             last_lines: Vec::new(),
         }],
+        etcd: None,
         api_fingerprint: None,
         api_provisional: false,
         certificates: Vec::new(),

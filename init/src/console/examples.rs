@@ -105,6 +105,7 @@ pub(crate) fn running() -> Status {
             service("kube-apiserver", ServiceState::Ready, Some(72), 9),
             service("kube-scheduler", ServiceState::Starting, Some(73), 9),
         ],
+        etcd: None,
         api_fingerprint: Some(Fingerprint::of(b"authority")),
         api_provisional: false,
         certificates: vec![Certificate {

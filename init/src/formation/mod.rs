@@ -167,12 +167,12 @@ impl Handle {
 }
 
 /// Starts the task on the current runtime. It publishes what people are told, and runs for as long as the supervisor. It
-/// has the transport to the peers, and hands what they ask this node for to `questions`.
+/// has the transport to the peers, and gives `peers` the way to them and what they ask this node for.
 pub fn spawn(
     config: Config,
     listener: impl Future<Output = TcpListener> + Send + 'static,
     publisher: watch::Sender<Report>,
-    questions: impl FnOnce(mpsc::Receiver<Question>) + Send + 'static,
+    peers: impl FnOnce(peer::Handle, mpsc::Receiver<Question>) + Send + 'static,
 ) -> Handle {
     let (start_sender, start) = watch::channel(None);
     let (command_sender, commands) = mpsc::channel(8);
@@ -182,7 +182,7 @@ pub fn spawn(
         start: start_sender,
         commands,
     };
-    tokio::spawn(shell.run(listener, questions));
+    tokio::spawn(shell.run(listener, peers));
     Handle {
         start,
         commands: command_sender,
@@ -201,7 +201,7 @@ impl Shell {
     async fn run(
         mut self,
         listener: impl Future<Output = TcpListener>,
-        questions: impl FnOnce(mpsc::Receiver<Question>),
+        peers: impl FnOnce(peer::Handle, mpsc::Receiver<Question>),
     ) {
         let remembered = memory::recall(&self.config.handover);
         let (own, mut holdings, _lock) = if let Some(remembered) = remembered {
@@ -213,7 +213,7 @@ impl Shell {
         };
         let mut voice = match self.speak(&own, listener).await {
             Ok((handle, inbox)) => {
-                questions(inbox.questions);
+                peers(handle.clone(), inbox.questions);
                 Voice::new(handle, inbox.formation)
             }
             Err(problem) => {

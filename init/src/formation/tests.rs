@@ -143,7 +143,7 @@ impl Machine {
         };
         run(async {
             let (publisher, mut reports) = watch::channel(Report::default());
-            let handle = spawn(config, listener(), publisher, drop);
+            let handle = spawn(config, listener(), publisher, |_, _| {});
             loop {
                 tokio::select! {
                     start = handle.started() => return Outcome::Started(Box::new(start)),
@@ -181,7 +181,7 @@ impl Machine {
         let config = self.config();
         run(async {
             let (publisher, _reports) = watch::channel(Report::default());
-            let handle = spawn(config, listener(), publisher, drop);
+            let handle = spawn(config, listener(), publisher, |_, _| {});
             let start = handle.started().await;
             let started = self.path("state/formation/started");
             let before = fs::read(&started).unwrap();
@@ -444,7 +444,7 @@ fn a_successor_waits_for_the_last_write_of_its_predecessor() {
     let config = machine.config();
     run(async {
         let (publisher, reports) = watch::channel(Report::default());
-        let handle = spawn(config, listener(), publisher, drop);
+        let handle = spawn(config, listener(), publisher, |_, _| {});
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -465,7 +465,7 @@ fn a_successor_waits_for_the_last_write_of_its_predecessor() {
 async fn a_founding_that_leaves_somebody_out_is_refused_where_it_makes_no_sense() {
     let machine = Machine::new();
     let (publisher, _reports) = watch::channel(Report::default());
-    let handle = spawn(machine.config(), listener(), publisher, drop);
+    let handle = spawn(machine.config(), listener(), publisher, |_, _| {});
     handle.started().await;
     let refused = |names: &[&str], cluster: &str| {
         let names = names.iter().map(|name| (*name).to_owned()).collect();

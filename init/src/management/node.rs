@@ -1,6 +1,9 @@
 //! What the server asks of the rest of the supervisor.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
+use masthead_api::cluster::ClusterStatus;
 use masthead_api::{ApiError, Status};
 use tokio::sync::{mpsc, oneshot};
 
@@ -8,6 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 pub trait Node: Send + Sync + 'static {
     /// What the node is and does now.
     fn status(&self) -> Status;
+
+    /// The status of every master that the seed lists: this one's, and what the others answer.
+    fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>>;
 
     /// The output of a service, if there is one of that name, in pieces as large as it likes; it ends when the
     /// receiver is dropped. [`stream`](super::stream) makes one of an [`output::Handle`](crate::output::Handle).

@@ -29,6 +29,7 @@ pub(super) struct Routes {
 #[derive(Clone, Copy)]
 enum Route<'a> {
     Status,
+    Cluster,
     Logs(&'a str),
     Kubeconfig,
     Power(PowerAction),
@@ -41,6 +42,7 @@ impl<'a> Route<'a> {
     fn of(path: &'a str) -> Option<Self> {
         Some(match path {
             routes::STATUS => Self::Status,
+            routes::CLUSTER => Self::Cluster,
             routes::KUBECONFIG => Self::Kubeconfig,
             routes::REBOOT => Self::Power(PowerAction::Reboot),
             routes::POWEROFF => Self::Power(PowerAction::PowerOff),
@@ -53,7 +55,7 @@ impl<'a> Route<'a> {
 
     fn method(self) -> Method {
         match self {
-            Self::Status | Self::Logs(_) => Method::GET,
+            Self::Status | Self::Cluster | Self::Logs(_) => Method::GET,
             _ => Method::POST,
         }
     }
@@ -114,6 +116,10 @@ impl Routes {
             Route::Status => {
                 caller.administrator()?;
                 json(StatusCode::OK, &self.node.status())
+            }
+            Route::Cluster => {
+                caller.administrator()?;
+                json(StatusCode::OK, &self.node.cluster().await)
             }
             Route::Logs(service) => {
                 let operator = caller.administrator()?;

@@ -1,19 +1,23 @@
 //! The status of the node, made of what each task publishes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use masthead_api::cluster::ClusterStatus;
+use masthead_api::etcd::Etcd;
 use masthead_api::status::{
     self, Certificate, Cluster, Disk, DiskState, Network, NodeKind as ApiKind, Status,
 };
 use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
 use tokio::sync::{mpsc, watch};
 
+use super::cluster;
 use super::facts::Facts;
 use crate::management::LogRequest;
-use crate::{disk, formation, management, node, output, services};
+use crate::{disk, formation, management, node, output, peer, services};
 
 /// How many lines of output stand beside a service that keeps dying.
 const LAST_LINES: usize = 20;
@@ -47,6 +51,8 @@ pub(super) struct Publishers {
     pub(super) formation: watch::Sender<formation::Report>,
     pub(super) identity: watch::Sender<IdentityReport>,
     pub(super) services: watch::Sender<Vec<status::Service>>,
+    /// What this node's member of etcd says, while it answers.
+    pub(super) etcd: watch::Sender<Option<Etcd>>,
     /// What is wrong with the kernel's settings, mounts and control groups.
     pub(super) node: watch::Sender<Vec<Reason>>,
     pub(super) ending: watch::Sender<Option<Reason>>,
@@ -61,10 +67,13 @@ pub(super) struct Board {
     formation: watch::Receiver<formation::Report>,
     identity: watch::Receiver<IdentityReport>,
     services: watch::Receiver<Vec<status::Service>>,
+    etcd: watch::Receiver<Option<Etcd>>,
     node: watch::Receiver<Vec<Reason>>,
     ending: watch::Receiver<Option<Reason>>,
     /// Followers of output, by service.
     outputs: Mutex<BTreeMap<String, output::Handle>>,
+    /// The way to the other masters, once there is one.
+    peers: OnceLock<peer::Handle>,
 }
 
 impl Board {
@@ -75,6 +84,7 @@ impl Board {
         let formation = watch::channel(formation::Report::default());
         let identity = watch::channel(IdentityReport::default());
         let services = watch::channel(Vec::new());
+        let etcd = watch::channel(None);
         let node = watch::channel(Vec::new());
         let ending = watch::channel(None);
         let publishers = Publishers {
@@ -84,6 +94,7 @@ impl Board {
             formation: formation.0,
             identity: identity.0,
             services: services.0,
+            etcd: etcd.0,
             node: node.0,
             ending: ending.0,
         };
@@ -95,9 +106,11 @@ impl Board {
             formation: formation.1,
             identity: identity.1,
             services: services.1,
+            etcd: etcd.1,
             node: node.1,
             ending: ending.1,
             outputs: Mutex::default(),
+            peers: OnceLock::new(),
         };
         (publishers, board)
     }
@@ -108,6 +121,12 @@ impl Board {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(service.to_owned(), handle);
+    }
+
+    /// Makes the other masters known to `mastctl status`.
+    pub(super) fn set_peers(&self, peers: peer::Handle) {
+        // There is one transport in a supervisor's life.
+        let _ = self.peers.set(peers);
     }
 
     /// All followers of output.
@@ -196,6 +215,7 @@ impl Board {
             disks: disks.disks,
             network,
             services,
+            etcd: self.etcd.borrow().clone(),
             api_fingerprint: identity.fingerprint,
             api_provisional: identity.provisional,
             certificates: identity.certificates,
@@ -276,6 +296,14 @@ fn is_waited_for(cause: output::Cause, disks: &[Disk]) -> bool {
 impl management::Node for Board {
     fn status(&self) -> Status {
         Self::status(self)
+    }
+
+    fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>> {
+        Box::pin(cluster::status(
+            Self::status(self),
+            self.peers.get(),
+            self.facts.scale,
+        ))
     }
 
     fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use masthead_api::ReasonCode;
-use masthead_control_plane::{APISERVER_PORT, Component, EtcdStart, subject_names};
+use masthead_control_plane::{
+    APISERVER_PORT, Component, ETCD_CLIENT_PORT, EtcdStart, subject_names,
+};
 use masthead_lifecycle::Phase;
 use masthead_pki::{AuthorityKind, Leaves, Purpose};
 use masthead_seed::{Master, Seed};
@@ -17,6 +19,7 @@ use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::condition;
 use super::deployment::Deployment;
+use crate::etcd::Observer;
 use crate::formation;
 use crate::identity::{Handover, Identity, Keeper, Problem, inventory, keep_bootstrap_applied};
 use crate::management::{self, Issuers};
@@ -50,6 +53,10 @@ impl ControlPlaneTask {
         self.api.found(self.management_identity(&leaves).await);
         self.publish_certificates(&leaves);
         let (leaves_sender, mut renewed) = watch::channel(Arc::clone(&leaves));
+        tokio::spawn(
+            self.observer(renewed.clone())
+                .run(self.publishers.etcd.clone()),
+        );
         tokio::spawn(self.keeper().run(leaves_sender));
 
         let deployment = Deployment {
@@ -109,6 +116,21 @@ impl ControlPlaneTask {
                     "a changed configuration cannot be handed to the services: {error:#}"
                 );
             }
+        }
+    }
+
+    fn observer(&self, leaves: watch::Receiver<Arc<Leaves>>) -> Observer {
+        let names = self.identity.members.iter().filter_map(|member| {
+            let masters = &mut self.seed.masters.iter();
+            let master = masters.find(|master| master.address == member.address)?;
+            Some((member.machine_id.clone(), master.name.clone()))
+        });
+        Observer {
+            address: SocketAddr::new(self.master.address, ETCD_CLIENT_PORT),
+            roots: Arc::clone(&self.identity.roots),
+            leaves,
+            names: names.collect(),
+            scale: self.node.scale,
         }
     }
 

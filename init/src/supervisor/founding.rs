@@ -46,11 +46,12 @@ impl Founding {
         let (listeners, scale) = (self.listeners, self.scale);
         let listener = async move { listeners.listen(address, scale).await };
         let board = self.board;
-        let questions = move |questions| {
+        let peers = move |peers, questions| {
+            board.set_peers(peers);
             tokio::spawn(answer(questions, board));
         };
         let publisher = self.publishers.formation;
-        let handle = formation::spawn(config, listener, publisher, questions);
+        let handle = formation::spawn(config, listener, publisher, peers);
         let disks = self.publishers.disks.subscribe();
         tokio::spawn(tell_lost_volumes(disks, handle.clone()));
         tokio::spawn(carry_out(commands, handle.clone()));

@@ -13,6 +13,7 @@
 //! | `network::keep` | the interface | address, carrier |
 //! | `disk::health::watch` | looking at the file systems | their state |
 //! | `services` | the service group | each service's story |
+//! | `etcd::Observer` | a client of the local member | what etcd says of itself and its members |
 //! | `identity::Keeper` | the leaves | new certificates |
 //! | `management` | API and metrics | |
 //! | `console` | the status screen | |
@@ -23,6 +24,7 @@
 mod api;
 mod board;
 mod boot;
+mod cluster;
 mod condition;
 mod control_plane;
 mod deployment;

@@ -90,7 +90,7 @@ pub(super) fn render<'a>(
 }
 
 /// A table's cell: one line without control characters.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     harmless(text).replace(['\n', '\t'], " ")
 }
 
