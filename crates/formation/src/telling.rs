@@ -218,12 +218,14 @@ impl Formation {
     }
 
     fn waits_to_start(&self, plan: &Plan) -> Vec<Reason> {
-        match self.meets_other_clusters(plan) {
-            Some(reason) => vec![reason],
-            None => vec![Reason::Spreading {
+        let foreign = self.meets_other_clusters(plan);
+        let spreading = match &foreign {
+            Some(reason) if !reason.is_warning() => None,
+            _ => Some(Reason::Spreading {
                 missing: self.without_go(plan),
-            }],
-        }
+            }),
+        };
+        foreign.into_iter().chain(spreading).collect()
     }
 
     fn meets_other_clusters(&self, plan: &Plan) -> Option<Reason> {

@@ -72,6 +72,15 @@ fn founding_without_some_keeps_the_properties() {
     keeps_the_properties(Kind::Overrides);
 }
 
+/// What the long run has found: a member bound by the plan of a machine that was wiped, and a node that waited for go
+/// beside another cluster without saying so.
+#[test]
+fn histories_that_once_failed_keep_the_properties() {
+    for seed in [1_022_431, 1_025_467] {
+        keep_the_properties(Kind::Overrides, seed, 1);
+    }
+}
+
 #[test]
 #[ignore = "five minutes; `make soak` runs it"]
 fn two_hundred_thousand_more_histories_keep_the_properties() {
