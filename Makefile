@@ -1,5 +1,5 @@
 # The two commands: make cluster, make test. Everything else is below `make help`.
-MASTERS  ?= 1
+MASTERS  ?= 3
 PROVIDER ?= vm
 
 CARGO ?= cargo
@@ -19,7 +19,7 @@ image: setup ## build/image: UKI, kernel, initrd, bill of materials
 	$(CARGO) build --locked -p masthead-imagebuild
 	$(IMAGEBUILD) build
 
-cluster: image ## start a cluster: MASTERS=1, PROVIDER=vm|namespace
+cluster: image ## start a cluster: MASTERS=3, PROVIDER=vm|namespace
 	$(CARGO) build --locked -p masthead-qemu-tests -p masthead-ctl
 	$(LAB) up --masters $(MASTERS) --provider $(PROVIDER)
 
