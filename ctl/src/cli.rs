@@ -90,6 +90,9 @@ pub(crate) enum Command {
     Kubeconfig(Kubeconfig),
     /// Found the cluster without some of the masters that the seed lists.
     Found(Found),
+    /// Work with etcd's members.
+    #[command(subcommand)]
+    Etcd(EtcdCommand),
     /// Stop a node in order, and start it again.
     Reboot(Power),
     /// Stop a node in order.
@@ -172,6 +175,21 @@ pub(crate) struct Found {
     /// The cluster's name, as its seed has it.
     #[arg(long, value_name = "NAME")]
     pub(crate) cluster: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EtcdCommand {
+    /// Have the leader hand over to another master's member.
+    Leader(EtcdLeader),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EtcdLeader {
+    /// The name of the master whose member shall lead.
+    pub(crate) node: String,
+    /// Only say what would be done, or why it would be refused.
+    #[arg(long)]
+    pub(crate) plan: bool,
 }
 
 #[derive(Debug, Args)]

@@ -660,17 +660,51 @@ fn a_forwarded_port_is_verified_by_the_nodes_own_name() {
 }
 
 #[test]
+fn mastctl_has_the_leader_moved_by_any_node_and_tells_a_refusal_apart() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    assert_eq!(mastctl.login(&node).code, 0);
+    let nodes = format!("{},m1", closed_port());
+    let run = mastctl.run(&["etcd", "leader", "m2", "-n", &nodes]);
+    assert_eq!(
+        (run.code, &*run.stdout),
+        (0, "m1 has handed over: m2 leads etcd.\n"),
+        "{}",
+        run.stderr
+    );
+    let run = mastctl.run(&["etcd", "leader", "m2", "--plan"]);
+    assert!(
+        run.stdout.contains("would hand over to m2"),
+        "{}",
+        run.stdout
+    );
+    let run = mastctl.run(&["etcd", "leader", "m9", "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (2, Some("conflict"))
+    );
+    // When nobody hears the word, the last failure is told.
+    let run = mastctl.run(&["etcd", "leader", "m2", "-n", &closed_port(), "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (1, Some("connection-refused"))
+    );
+}
+
+/// An address at which nobody listens: a port that was free a moment ago.
+fn closed_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+#[test]
 fn mastctl_says_which_nodes_do_not_answer_and_shows_the_others() {
     let mastctl = Mastctl::new();
     let key = mastctl.keygen();
     let node = TestNode::start(&[key.public()]);
     assert_eq!(mastctl.login(&node).code, 0);
-    // A port that was free a moment ago.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let nodes = format!("m1,{closed}");
+    let nodes = format!("m1,{}", closed_port());
     let run = mastctl.run(&["status", "-n", &nodes, "-o", "json"]);
     assert_eq!(
         (run.code, run.error()["code"].as_str()),

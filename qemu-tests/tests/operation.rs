@@ -45,6 +45,39 @@ fn the_status_of_any_master_tells_what_the_cluster_survives() {
     assert!(row.ends_with("silent"), "{text}");
 }
 
+/// The leader hands over at an operator's word, through any master; what cannot be done is refused before anything is.
+#[test]
+fn the_leader_of_etcd_moves_at_an_operators_word() {
+    let fixture = formed(3);
+    wait_for_availability(&fixture, "m1", |told| told["spare"] == 1);
+    let leader = availability(&fixture, "m1")["leader"].clone();
+    let leader = leader.as_str().expect("a leader");
+    let next = if leader == "m2" { "m3" } else { "m2" };
+    let ask = |arguments: &[&str]| {
+        let words = ["--nodes", "m1", "etcd", "leader"];
+        fixture.mastctl(&[&words, arguments].concat())
+    };
+    let planned = fixture.expect(ask(&[next, "--plan"]));
+    assert!(
+        planned.starts_with(&format!("{leader} leads etcd")),
+        "{planned}"
+    );
+    assert_eq!(availability(&fixture, "m1")["leader"], leader);
+    let refused = ask(&["m9"]).expect_err("m9 has no vote").to_string();
+    assert!(refused.contains("m9 has no vote"), "{refused}");
+
+    let moved = fixture.expect(ask(&[next]));
+    assert_eq!(
+        moved,
+        format!("{leader} has handed over: {next} leads etcd.\n")
+    );
+    wait_for_availability(&fixture, "m3", |told| {
+        told["leader"] == next && told["spare"] == 1
+    });
+    let again = fixture.expect(ask(&[next]));
+    assert_eq!(again, format!("{next} leads etcd already.\n"));
+}
+
 fn availability(fixture: &Fixture, asked: &str) -> Value {
     let status = fixture.mastctl(&["--nodes", asked, "status", "--output", "json"]);
     let status: Value = serde_json::from_str(&fixture.expect(status)).expect("mastctl prints JSON");

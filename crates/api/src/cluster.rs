@@ -47,7 +47,7 @@ impl Availability {
         // The newest term is right about who leads, and about who belongs to the cluster.
         let newest = answers
             .values()
-            .max_by_key(|etcd| (etcd.raft_term, etcd.raft_index))?;
+            .max_by_key(|etcd| (etcd.raft_term, etcd.leader.is_some(), etcd.raft_index))?;
         let members = &newest.members;
         let mut voters: Vec<&EtcdMember> =
             members.iter().filter(|member| !member.learner).collect();
@@ -136,6 +136,11 @@ mod tests {
         let behind = named(&behind).unwrap();
         assert_eq!(behind.healthy, ["m2", "m3"]);
         assert_eq!(behind.leader.as_deref(), Some("m2"));
+
+        // One that has lost the leader does not speak for those that have not.
+        let cut_off = [etcd(1, Some(1), 3), etcd(2, Some(1), 3), etcd(3, None, 3)];
+        let cut_off = named(&cut_off).unwrap();
+        assert_eq!((cut_off.leader.as_deref(), cut_off.spare), (Some("m1"), 0));
 
         // Without a leader nobody is healthy.
         let lost = named(&[etcd(1, None, 4), etcd(2, None, 4)]).unwrap();

@@ -1,4 +1,4 @@
-//! etcd, as a node's own member sees it.
+//! etcd, as a node's own member sees it, and what operators may ask of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,4 +55,29 @@ pub struct EtcdMember {
     /// Whether it has no vote yet.
     #[serde(default)]
     pub learner: bool,
+}
+
+/// Asks for another leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderRequest {
+    /// See [`FORMAT`](crate::FORMAT).
+    #[serde(default = "crate::first_format")]
+    pub format: u32,
+    /// The name of the master whose member shall lead.
+    pub to: String,
+    /// Only say what would be done, and whether it would be refused.
+    #[serde(default)]
+    pub plan: bool,
+}
+
+/// Who led, and who leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderAnswer {
+    /// See [`FORMAT`](crate::FORMAT).
+    #[serde(default = "crate::first_format")]
+    pub format: u32,
+    /// The name of the master whose member led when this was asked.
+    pub from: String,
+    /// The name of the one that was asked for. It is the same when there was nothing to do.
+    pub to: String,
 }

@@ -27,6 +27,9 @@ pub const POWEROFF: &str = "/v1/poweroff";
 /// `POST` a [`FoundRequest`](crate::found::FoundRequest).
 pub const FOUND: &str = "/v1/found";
 
+/// `POST` a [`LeaderRequest`](crate::etcd::LeaderRequest).
+pub const ETCD_LEADER: &str = "/v1/etcd/leader";
+
 /// `POST` a [`ChallengeRequest`](crate::login::ChallengeRequest); needs no client certificate.
 pub const LOGIN_CHALLENGE: &str = "/v1/login/challenge";
 

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod certs;
+mod etcd;
 mod found;
 mod keys;
 mod kubeconfig;
@@ -16,7 +17,7 @@ mod why;
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::cli::{Cli, Command, Output, SeedCommand};
+use crate::cli::{Cli, Command, EtcdCommand, Output, SeedCommand};
 use masthead_api::routes;
 use masthead_streams::print;
 use session::Session;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logs(arguments) => logs::run(&session, arguments).await,
         Command::Kubeconfig(arguments) => kubeconfig::run(&session, arguments).await,
         Command::Found(arguments) => found::run(&session, arguments).await,
+        Command::Etcd(EtcdCommand::Leader(arguments)) => etcd::leader(&session, arguments).await,
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,
         Command::Poweroff(arguments) => power::run(&session, routes::POWEROFF, arguments).await,
         Command::Version => {

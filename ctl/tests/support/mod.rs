@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, mpsc as threads};
 
 use bytes::Bytes;
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
+use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
 use masthead_api::status::{
     Network, Node as StatusNode, NodeKind, Seed, Service, ServiceState, Supervisor,
 };
@@ -122,6 +123,23 @@ impl Node for Answers {
             format: FORMAT,
             nodes,
         }))
+    }
+
+    fn move_leader(
+        &self,
+        request: LeaderRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<LeaderAnswer, ApiError>> + Send + '_>> {
+        let answer = if request.to == "m2" {
+            Ok(LeaderAnswer {
+                format: FORMAT,
+                from: "m1".to_owned(),
+                to: request.to,
+            })
+        } else {
+            let why = format!("{} has no vote", request.to);
+            Err(ApiError::new(ErrorCode::Conflict, why, "Look."))
+        };
+        Box::pin(std::future::ready(answer))
     }
 
     fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {

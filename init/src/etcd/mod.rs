@@ -1,10 +1,12 @@
 //! etcd, from the supervisor's side: a client of the member on this node.
 //!
 //! - [`connect`] makes a client with the supervisor's certificate;
-//! - [`Observer`] asks the member every few seconds how it is, for the node's status.
+//! - [`Observer`] asks the member every few seconds how it is, for the node's status;
+//! - [`Members`] has the leader hand over.
 //!
 //! The supervisor works without it: what runs and what restarts is never decided by an answer of etcd's.
 
+mod leader;
 mod observer;
 
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 use masthead_pki::{AuthorityKind, Leaves, Purpose, Roots};
 
+pub use leader::Members;
 pub use observer::Observer;
 
 /// A client of the member that serves clients at that address, which waits for each answer for at most `patience`.

@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use masthead_api::cluster::ClusterStatus;
+use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
 use masthead_api::{ApiError, Status};
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +15,12 @@ pub trait Node: Send + Sync + 'static {
 
     /// The status of every master that the seed lists: this one's, and what the others answer.
     fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>>;
+
+    /// Has etcd's leader hand over to another member, or says why not.
+    fn move_leader(
+        &self,
+        request: LeaderRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<LeaderAnswer, ApiError>> + Send + '_>>;
 
     /// The output of a service, if there is one of that name, in pieces as large as it likes; it ends when the
     /// receiver is dropped. [`stream`](super::stream) makes one of an [`output::Handle`](crate::output::Handle).

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use masthead_api::etcd::LeaderRequest;
 use masthead_api::found::FoundRequest;
 use masthead_api::power::PowerRequest;
 use masthead_api::{ApiError, ErrorCode, routes};
@@ -34,6 +35,7 @@ enum Route<'a> {
     Kubeconfig,
     Power(PowerAction),
     Found,
+    EtcdLeader,
     Challenge,
     Login,
 }
@@ -47,6 +49,7 @@ impl<'a> Route<'a> {
             routes::REBOOT => Self::Power(PowerAction::Reboot),
             routes::POWEROFF => Self::Power(PowerAction::PowerOff),
             routes::FOUND => Self::Found,
+            routes::ETCD_LEADER => Self::EtcdLeader,
             routes::LOGIN_CHALLENGE => Self::Challenge,
             routes::LOGIN => Self::Login,
             path => Self::Logs(path.strip_prefix(routes::LOGS)?),
@@ -146,6 +149,17 @@ impl Routes {
                 let answer = found::answer(&self.commands.founding, request, self.patience).await?;
                 tracing::warn!(%caller, operator = %operator.key, "the cluster is founded without some at an operator's word");
                 json(StatusCode::ACCEPTED, &answer)
+            }
+            Route::EtcdLeader => {
+                let operator = caller.administrator()?;
+                let request: LeaderRequest = message(request, self.patience).await?;
+                let is_plan = request.plan;
+                let answer = self.node.move_leader(request).await?;
+                if !is_plan && answer.from != answer.to {
+                    let (from, to) = (&answer.from, &answer.to);
+                    tracing::warn!(%caller, operator = %operator.key, from, to, "etcd's leader hands over at an operator's word");
+                }
+                json(StatusCode::OK, &answer)
             }
             Route::Power(action) => {
                 let operator = caller.administrator()?;

@@ -7,15 +7,16 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use masthead_api::cluster::ClusterStatus;
-use masthead_api::etcd::Etcd;
+use masthead_api::etcd::{Etcd, LeaderAnswer, LeaderRequest};
 use masthead_api::status::{
     self, Certificate, Cluster, Disk, DiskState, Network, NodeKind as ApiKind, Status,
 };
-use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
+use masthead_api::{ApiError, ErrorCode, Fingerprint, Reason, ReasonCode, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use super::cluster;
 use super::facts::Facts;
+use crate::etcd::Members;
 use crate::management::LogRequest;
 use crate::{disk, formation, management, node, output, peer, services};
 
@@ -74,6 +75,8 @@ pub(super) struct Board {
     outputs: Mutex<BTreeMap<String, output::Handle>>,
     /// The way to the other masters, once there is one.
     peers: OnceLock<peer::Handle>,
+    /// The way to etcd's members, once this node is one.
+    members: OnceLock<Members>,
 }
 
 impl Board {
@@ -111,6 +114,7 @@ impl Board {
             ending: ending.1,
             outputs: Mutex::default(),
             peers: OnceLock::new(),
+            members: OnceLock::new(),
         };
         (publishers, board)
     }
@@ -127,6 +131,17 @@ impl Board {
     pub(super) fn set_peers(&self, peers: peer::Handle) {
         // There is one transport in a supervisor's life.
         let _ = self.peers.set(peers);
+    }
+
+    /// Makes etcd's members known to `mastctl etcd`.
+    pub(super) fn set_members(&self, members: Members) {
+        // The control plane is started once in a supervisor's life.
+        let _ = self.members.set(members);
+    }
+
+    /// The status of every listed master.
+    async fn cluster(&self) -> ClusterStatus {
+        cluster::status(self.status(), self.peers.get(), self.facts.scale).await
     }
 
     /// All followers of output.
@@ -299,11 +314,25 @@ impl management::Node for Board {
     }
 
     fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>> {
-        Box::pin(cluster::status(
-            Self::status(self),
-            self.peers.get(),
-            self.facts.scale,
-        ))
+        Box::pin(Self::cluster(self))
+    }
+
+    fn move_leader(
+        &self,
+        request: LeaderRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<LeaderAnswer, ApiError>> + Send + '_>> {
+        Box::pin(async {
+            let members = self.members.get().ok_or_else(|| {
+                ApiError::new(
+                    ErrorCode::NotReady,
+                    "this node is no member of etcd yet",
+                    "See `mastctl status` for what it waits for.",
+                )
+            })?;
+            members
+                .move_leader(&Self::cluster(self).await, request)
+                .await
+        })
     }
 
     fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {

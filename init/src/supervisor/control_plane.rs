@@ -19,7 +19,7 @@ use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::condition;
 use super::deployment::Deployment;
-use crate::etcd::Observer;
+use crate::etcd::{Members, Observer};
 use crate::formation;
 use crate::identity::{Handover, Identity, Keeper, Problem, inventory, keep_bootstrap_applied};
 use crate::management::{self, Issuers};
@@ -53,6 +53,7 @@ impl ControlPlaneTask {
         self.api.found(self.management_identity(&leaves).await);
         self.publish_certificates(&leaves);
         let (leaves_sender, mut renewed) = watch::channel(Arc::clone(&leaves));
+        self.board.set_members(self.members(renewed.clone()));
         tokio::spawn(
             self.observer(renewed.clone())
                 .run(self.publishers.etcd.clone()),
@@ -116,6 +117,18 @@ impl ControlPlaneTask {
                     "a changed configuration cannot be handed to the services: {error:#}"
                 );
             }
+        }
+    }
+
+    fn members(&self, leaves: watch::Receiver<Arc<Leaves>>) -> Members {
+        let masters = self.seed.masters.iter();
+        let addresses = masters.map(|master| (master.name.clone(), master.address));
+        Members {
+            addresses: addresses.collect(),
+            port: ETCD_CLIENT_PORT,
+            roots: Arc::clone(&self.identity.roots),
+            leaves,
+            scale: self.node.scale,
         }
     }
 
