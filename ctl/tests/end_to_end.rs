@@ -603,14 +603,16 @@ fn a_wrong_command_line_is_told_what_is_wrong_and_not_what_the_environment_says(
 fn a_seed_is_checked_and_its_hash_is_the_one_that_a_node_shows() {
     let mastctl = Mastctl::new();
     let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/seeds/single.toml");
-    let hash = masthead_seed::Hash::of(&std::fs::read(seed).unwrap()).to_string();
+    let bytes = std::fs::read(seed).unwrap();
+    let hash = masthead_seed::Hash::of(&bytes).to_string();
+    let (checked, _) = masthead_seed::Seed::check(seed, &bytes);
+    let meaning = checked.unwrap().hash.to_string();
     let run = mastctl.run(&["seed", "check", seed]);
-    assert!(
-        run.stdout.ends_with(&format!("\nsha256:{hash}\n")),
-        "{run:?}"
-    );
+    let hashes = format!("\nsha256:{hash}\nmeaning:{meaning}\n");
+    assert!(run.stdout.ends_with(&hashes), "{run:?}");
     let run = mastctl.run(&["seed", "check", seed, "-o", "json"]);
     assert_eq!(run.json()["hash"], hash);
+    assert_eq!(run.json()["meaning"], meaning);
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl Look<()> {
 }
 
 /// Looks at `condition` until it holds, at most `patience` long. The last look is taken after
-/// the patience has run out, so that a machine that slept does not fail what has come true.
+/// the patience has run out, so that a machine that slept does not fail what has come true. Looking takes at most half
+/// of the time: looks may start programs, and what is waited for may need the processors.
 pub fn wait_until<T>(
     what: &str,
     patience: Duration,
@@ -106,6 +107,7 @@ pub fn wait_until<T>(
     const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
     let started = Instant::now();
     loop {
+        let looks = Instant::now();
         let last_look = started.elapsed() >= patience;
         match condition() {
             Look::Done(value) => return Ok(value),
@@ -117,7 +119,7 @@ pub fn wait_until<T>(
                     last,
                 });
             }
-            Look::NotYet(_) => thread::sleep(BETWEEN_LOOKS),
+            Look::NotYet(_) => thread::sleep(looks.elapsed().max(BETWEEN_LOOKS)),
         }
     }
 }

@@ -25,11 +25,12 @@ pub(super) fn check(session: &Session, file: &Path) -> Result<(), Failure> {
             .map(|master| master.name.as_str())
             .collect();
         format!(
-            "{}: cluster {}, masters {}\nsha256:{}\n",
+            "{}: cluster {}, masters {}\nsha256:{}\nmeaning:{}\n",
             file.display(),
             seed.cluster,
             masters.join(", "),
-            hash
+            hash,
+            seed.hash
         )
     });
     let mut text = report.to_string();
@@ -37,11 +38,13 @@ pub(super) fn check(session: &Session, file: &Path) -> Result<(), Failure> {
         text.push('\n');
     }
     text.push_str(summary.as_deref().unwrap_or_default());
-    say(
-        session.output(),
-        &text,
-        || json!({ "valid": seed.is_some(), "hash": hash.to_string(), "diagnostics": report }),
-    )?;
+    say(session.output(), &text, || {
+        let meaning = seed.as_ref().map(|seed| seed.hash.to_string());
+        json!({
+            "valid": seed.is_some(), "hash": hash.to_string(), "meaning": meaning,
+            "diagnostics": report,
+        })
+    })?;
     if seed.is_some() {
         return Ok(());
     }

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     process::Command,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -13,21 +14,29 @@ use crate::{
     console,
     directory::Directory,
     error::{Error, Result},
+    patience::Patience,
     provider::Node,
     tools::{program, run},
 };
 
+/// How long a node may take to answer, on the nominal machine.
+const NOMINAL_ANSWER: Duration = Duration::from_secs(3);
+
 /// Logs in and fetches what kubectl needs, by mastctl.
 pub(crate) struct Access {
     directory: Directory,
+    /// How long a node has to answer, as kubectl and mastctl take it.
+    patience: String,
     /// The nodes that know us.
     logged_in: Mutex<BTreeSet<String>>,
 }
 
 impl Access {
-    pub(crate) fn new(directory: &Directory) -> Self {
+    pub(crate) fn new(directory: &Directory, patience: Patience) -> Self {
+        let seconds = patience.of(NOMINAL_ANSWER).as_secs();
         Self {
             directory: directory.clone(),
+            patience: format!("{seconds}s"),
             logged_in: Mutex::new(BTreeSet::new()),
         }
     }
@@ -39,6 +48,11 @@ impl Access {
             .arg("--config")
             .arg(self.directory.mastctl_configuration());
         command
+    }
+
+    /// What makes kubectl give up a request in time.
+    pub(crate) fn request_timeout(&self) -> String {
+        format!("--request-timeout={}", self.patience)
     }
 
     /// kubectl with this cluster's configuration.
@@ -86,7 +100,7 @@ impl Access {
         };
         let mut login = self.mastctl();
         login
-            .args(["--timeout", "5s", "login", &through.to_string()])
+            .args(["--timeout", &self.patience, "login", &through.to_string()])
             .args(["--fingerprint", fingerprint])
             .args(["--name", &plan.address().to_string()])
             .args(["--kubernetes-server", &format!("https://{endpoint}")])
@@ -103,7 +117,13 @@ impl Access {
         let plan = node.plan();
         let mut fetch = self.mastctl();
         fetch
-            .args(["--timeout", "5s", "--nodes", &plan.name, "kubeconfig"])
+            .args([
+                "--timeout",
+                &self.patience,
+                "--nodes",
+                &plan.name,
+                "kubeconfig",
+            ])
             .arg("--file")
             .arg(self.directory.kubeconfig());
         run(&mut fetch)
@@ -114,12 +134,17 @@ impl Access {
     /// What a node says that it waits for.
     pub(crate) fn waits_for(&self, node: &dyn Node) -> String {
         let name = &node.plan().name;
-        let status =
-            run(self
-                .mastctl()
-                .args(["--timeout", "5s", "-o", "json", "-n", name, "status"]))
-            .map_err(|error| first_line(&error))
-            .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+        let status = run(self.mastctl().args([
+            "--timeout",
+            &self.patience,
+            "-o",
+            "json",
+            "-n",
+            name,
+            "status",
+        ]))
+        .map_err(|error| first_line(&error))
+        .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
         match status {
             Ok(status) => {
                 let mut causes = BTreeSet::new();

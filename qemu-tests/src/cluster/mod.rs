@@ -71,7 +71,7 @@ impl Cluster {
         check(&plan)?;
         let directory = Directory::new(&plan.directory);
         let claim = directory.prepare(tools)?;
-        let access = Access::new(&directory);
+        let access = Access::new(&directory, Patience::new(1.0));
         let seed = plan.seed(&access.new_secret()?, &[access.new_operator()?]);
         write_private(&directory.seed(), &seed)?;
         let provider = provider(kind, &plan, tools)?;
@@ -89,7 +89,8 @@ impl Cluster {
         let mut nodes = Vec::new();
         let mut forwards = BTreeMap::new();
         let mut targets: Vec<Box<dyn Target>> = Vec::new();
-        let answer = Patience::new(provider.timing_scale()).of(NOMINAL_ANSWER);
+        let patience = Patience::new(provider.timing_scale());
+        let answer = patience.of(NOMINAL_ANSWER);
         for node_plan in plan.nodes() {
             let ports = Forwards {
                 kubernetes: provider.forward(node_plan.kubernetes())?,
@@ -104,7 +105,7 @@ impl Cluster {
         }
         Ok(Self {
             plan,
-            access: Access::new(&directory),
+            access: Access::new(&directory, patience),
             directory,
             nodes,
             endpoint: Endpoint::open(targets)?,
@@ -287,7 +288,7 @@ impl Cluster {
         let server = format!("--server=https://{}", ports.kubernetes.local);
         let ask = |request: &[&str]| {
             let mut kubectl = self.kubectl();
-            kubectl.args([&server, "--request-timeout=5s"]);
+            kubectl.args([&server, &self.access.request_timeout()]);
             run(kubectl.args(request))
         };
         let ready = ask(&["get", "--raw=/readyz"]).is_ok_and(|answer| answer == "ok");
