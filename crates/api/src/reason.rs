@@ -203,18 +203,18 @@ impl ReasonCode {
             ),
             Self::DiskLost => (
                 "A disk that was in use is gone or fails.",
-                "Check cable and disk. The operating system and its API go on from memory; reboot when the disk is back or replaced.",
+                "Check cable and disk. The operating system and its API go on from memory; reboot when the disk is back. A master with a new STATE or ETCD cannot return to its cluster in this release.",
             ),
             Self::DiskReadOnly => (
                 "The kernel made the file system read-only after an error.",
-                "Look for input/output errors in the kernel's log, then reboot (the file system is checked at boot) or replace the disk.",
+                "Look for input/output errors in the kernel's log, then reboot: the file system is checked at boot. A master with a new STATE or ETCD cannot return to its cluster in this release.",
             ),
             Self::DiskFull => (
                 "The file system is full.",
                 "Find out what grows (`mastctl status` shows the use of each file system); use a larger disk.",
             ),
             Self::DiskSetAside => (
-                "DATA cannot be mended or mounted. Memory takes its place: logs, audit log and snapshots since the boot are lost at the next one.",
+                "DATA cannot be mended or mounted. Memory takes its place: logs and the audit log since the boot are lost at the next one.",
                 "The file system was left as it is: save from it what is of worth and repair or erase it elsewhere, or replace the disk; then reboot.",
             ),
             Self::DiskInMemory => (
@@ -239,11 +239,11 @@ impl ReasonCode {
             ),
             Self::FormationClusterExists => (
                 "A cluster has begun without this node, which founds none of its own.",
-                "Join this node to that cluster. If that cluster is to be given up, wipe the disks of the masters named here.",
+                "This release cannot join it: that cluster goes on without this node. If it is to be given up, erase the disks of the masters named here, elsewhere and as a whole, and found anew.",
             ),
             Self::FormationForeignCluster => (
                 "Masters of one list hold disks of different clusters.",
-                "Wipe the disk that does not belong here; its node then waits to be joined.",
+                "Take the disk that does not belong here away, or erase it elsewhere as a whole; its node then waits to be joined, which this release cannot do.",
             ),
             Self::FormationNoDisk => (
                 "The seed lists several masters, and this one keeps everything in memory: a reboot would make it forget its part.",
@@ -251,7 +251,7 @@ impl ReasonCode {
             ),
             Self::FormationVolumeUnknown => (
                 "STATE or ETCD is absent or cannot be read, so that it is not known what this node is.",
-                "Check cable and disk; replace it if it fails. The node goes on when the disk can be read.",
+                "Check cable and disk. The node goes on when the disk can be read; with a new one it cannot return to its cluster in this release.",
             ),
             Self::FormationRetrying => (
                 "A step of the founding failed and is tried again.",
@@ -271,11 +271,11 @@ impl ReasonCode {
             ),
             Self::PeerOtherCluster => (
                 "A peer belongs to another cluster.",
-                "Give both machines the same seed, or correct the address of one of them. A disk of a former cluster must be erased (`wipe`) before its machine can join another one.",
+                "Give both machines the same seed, or correct the address of one of them. A disk of a former cluster must be erased elsewhere, as a whole: `wipe` does not erase a master's disk.",
             ),
             Self::PeerOtherKey => (
                 "A peer has another key than the one that this node knows it by.",
-                "If its STATE was replaced or erased, it must be replaced as a member; if not, somebody else answers at its address.",
+                "If its STATE was replaced or erased, put the old disk back: this release cannot replace a member. If not, somebody else answers at its address.",
             ),
             Self::PeerUntrusted => (
                 "What answers at a peer's address shows no certificate of a master.",
@@ -287,19 +287,19 @@ impl ReasonCode {
             ),
             Self::PeerIsMember => (
                 "A peer belongs to a founded cluster, and this node to none.",
-                "This release cannot join a founded cluster: found anew on blank disks, or restore this machine's disk.",
+                "This release cannot join a founded cluster: put this machine's old disk back, or found anew on blank disks.",
             ),
             Self::PeerNotMember => (
                 "A peer belongs to no cluster, and this node to one.",
-                "If its disk was erased or replaced, it must be replaced as a member; otherwise wait until it has read its state.",
+                "Wait until it has read its state. If its disk was erased or replaced, put the old one back: this release cannot replace a member.",
             ),
             Self::IdentityDamaged => (
                 "Identity or authorities on STATE are damaged or incomplete.",
-                "Restore STATE from a backup, or wipe the disk and found or join anew.",
+                "Restore STATE from a backup of yours. Without one this master cannot return to its cluster in this release.",
             ),
             Self::EtcdAmnesiac => (
                 "etcd ran on this node before, but its data is gone or belongs to another cluster. Starting it anew would lose acknowledged writes.",
-                "Restore ETCD from a snapshot, or replace this member.",
+                "If the old disk still exists, put it back and reboot. This release neither restores a snapshot nor replaces a member: the others go on while they are a majority; without one, found anew on erased disks.",
             ),
             Self::ServiceDependency => (
                 "The service waits until the services that it needs are ready.",

@@ -200,16 +200,20 @@ impl fmt::Display for Reason {
                 write!(formatter, "A disk is not usable on {}.", listed(names))
             }
             Self::Planning { planner } => write!(formatter, "{planner} draws up the plan."),
-            Self::Acknowledging { missing } if missing.is_empty() => {
-                formatter.write_str("The plan is acknowledged; go is awaited.")
-            }
+            Self::Acknowledging { missing } if missing.is_empty() => formatter.write_str(
+                "All have acknowledged the plan; its planner's word to start is awaited.",
+            ),
             Self::Acknowledging { missing } => write!(
                 formatter,
                 "The plan is not yet acknowledged by {}.",
                 listed(missing)
             ),
             Self::Spreading { missing } => {
-                write!(formatter, "Go is not yet confirmed by {}.", listed(missing))
+                write!(
+                    formatter,
+                    "{} did not yet confirm that the cluster may start.",
+                    listed(missing)
+                )
             }
             Self::ClusterExists { names, cluster_id } => {
                 write!(formatter, "A cluster")?;

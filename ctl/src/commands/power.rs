@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use masthead_api::power::{PowerAnswer, PowerRequest};
+use masthead_api::status::ServiceState;
 use masthead_api::{FORMAT, Status, routes};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -85,7 +86,7 @@ async fn one(
             {
                 Ok(status) if reboot => {
                     let status = serde_json::from_value::<Status>(status);
-                    if status.is_ok_and(|status| status.node.boot_id != answer.boot_id) {
+                    if status.is_ok_and(|status| is_back(&status, &answer)) {
                         return;
                     }
                 }
@@ -109,4 +110,13 @@ async fn one(
             next: "Look at its console; it has begun, so do not ask again.".to_owned(),
             code: "timeout".to_owned(),
         })
+}
+
+/// Whether the node has booted since, runs its services and waits for nothing: the next master may go.
+fn is_back(status: &Status, before: &PowerAnswer) -> bool {
+    let mut services = status.services.iter();
+    status.node.boot_id != before.boot_id
+        && status.waiting.is_empty()
+        && !status.services.is_empty()
+        && services.all(|service| service.state == ServiceState::Ready)
 }

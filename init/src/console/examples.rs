@@ -1,5 +1,6 @@
 //! Statuses for tests.
 
+use masthead_api::etcd::{Etcd, EtcdMember, EtcdRole};
 use masthead_api::status::{
     Certificate, Cluster, Disk, DiskState, Exit, Network, Node, NodeKind, Probe, ProbeKind, Seed,
     SeedAttempt, Service, ServiceState, Status, Supervisor,
@@ -105,7 +106,22 @@ pub(crate) fn running() -> Status {
             service("kube-apiserver", ServiceState::Ready, Some(72), 9),
             service("kube-scheduler", ServiceState::Starting, Some(73), 9),
         ],
-        etcd: None,
+        etcd: Some(Etcd {
+            member_id: "0000000000000001".into(),
+            role: EtcdRole::Leader,
+            leader: Some("0000000000000001".into()),
+            raft_term: 3,
+            raft_index: 4711,
+            raft_applied_index: 4711,
+            db_size: 3 << 20,
+            db_in_use: 2 << 20,
+            errors: Vec::new(),
+            members: vec![EtcdMember {
+                id: "0000000000000001".into(),
+                name: "m1".into(),
+                learner: false,
+            }],
+        }),
         api_fingerprint: Some(Fingerprint::of(b"authority")),
         api_provisional: false,
         certificates: vec![Certificate {

@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use masthead_api::etcd::EtcdRole;
 use masthead_api::status::{DiskState, Service, ServiceState, Status};
 use masthead_api::{Timestamp, routes};
 use masthead_machine::Scale;
@@ -73,6 +74,7 @@ pub fn render(status: &Status) -> String {
             );
         }
     }
+    etcd(status, &mut out);
     for (name, help, reasons) in [
         (
             "masthead_waiting",
@@ -94,6 +96,49 @@ pub fn render(status: &Status) -> String {
         }
     }
     out.0
+}
+
+/// None of them while the node's member does not answer, but the first.
+fn etcd(status: &Status, out: &mut Writer) {
+    let name = "masthead_etcd_has_leader";
+    let help = "Whether the node's member of etcd answers and knows a leader.";
+    let leader = status.etcd.as_ref().and_then(|etcd| etcd.leader.as_ref());
+    out.family(name, "gauge", help);
+    out.sample(name, &[], u8::from(leader.is_some()));
+    let Some(etcd) = &status.etcd else {
+        return;
+    };
+    for (name, help, value) in [
+        (
+            "masthead_etcd_is_leader",
+            "Whether the node's member of etcd leads.",
+            u64::from(etcd.role == EtcdRole::Leader),
+        ),
+        (
+            "masthead_etcd_voters",
+            "Members of etcd with a vote, by the word of the node's own.",
+            u64::try_from(etcd.members.iter().filter(|member| !member.learner).count())
+                .unwrap_or(u64::MAX),
+        ),
+        (
+            "masthead_etcd_raft_index",
+            "How far etcd's log is known to be committed on the node.",
+            etcd.raft_index,
+        ),
+        (
+            "masthead_etcd_database_bytes",
+            "The size of etcd's database file.",
+            etcd.db_size,
+        ),
+        (
+            "masthead_etcd_database_in_use_bytes",
+            "What of etcd's database file is in use.",
+            etcd.db_in_use,
+        ),
+    ] {
+        out.family(name, "gauge", help);
+        out.sample(name, &[], value);
+    }
 }
 
 fn node(status: &Status, out: &mut Writer) {

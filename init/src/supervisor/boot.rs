@@ -81,12 +81,6 @@ impl Boot {
         let disks = &self.publishers.disks;
         let mounted = disk::bring_up(self.node.kind, &master, scale, disks).await;
         tokio::spawn(disk::health::watch(mounted, scale, disks.clone()));
-        // Nothing stands on it in this boot, so that nobody waits for it.
-        tokio::task::spawn_blocking(|| {
-            if let Err(error) = seed_source::install(Path::new(STATE), Path::new(SEED_IN_USE)) {
-                tracing::warn!(%error, "the seed cannot be kept on STATE");
-            }
-        });
         let founding = founding::Founding {
             seed: Arc::clone(&seed),
             master: Arc::clone(&master),
@@ -97,6 +91,13 @@ impl Boot {
         };
         let formation = founding.spawn(self.founding);
         let start = formation.started().await;
+        // Not before: a wrong seed that was corrected must not come back. Nothing stands on it in this boot, so that nobody
+        // waits for it.
+        tokio::task::spawn_blocking(|| {
+            if let Err(error) = seed_source::install(Path::new(STATE), Path::new(SEED_IN_USE)) {
+                tracing::warn!(%error, "the seed cannot be kept on STATE");
+            }
+        });
         let identity = match Identity::of_plan(&start.plan, start.machine_id, &seed, &master) {
             Ok(identity) => identity,
             Err(problem) => {
