@@ -17,7 +17,7 @@ use masthead_lab::{
     cluster::{Description, Progress},
     console,
     daemon::{
-        client::{self, Client},
+        client::{self, Client, Started},
         protocol::{Origin, Outcome, Request},
         server,
     },
@@ -150,8 +150,10 @@ impl Lab {
             Origin::Saved(folder) => Origin::Saved(absolute(&folder)?),
             new @ Origin::New { .. } => new,
         };
-        client::start(plan, origin, tools)?;
+        let mut started = Some(client::start(plan, origin, tools)?);
+        let mut keep = || started.take().map_or(Ok(()), Started::keep);
         if !wait {
+            keep()?;
             return self.status();
         }
 
@@ -159,10 +161,15 @@ impl Lab {
         let waited = Client::connect(&self.directory)?.ask_with_progress(
             &Request::Wait { or_down: true },
             &mut |nodes| {
+                // From here on the connection tells the daemon whether somebody waits. Should it be gone, the next
+                // answer says so.
+                let _ = keep();
                 display.update(nodes);
             },
         );
         display.end();
+        // One that is not ready in time is kept, to be looked into.
+        let _ = keep();
         let outcome = waited.context(
             "the cluster was started, but is not ready; see `lab status` and `lab console m1`, and end it with `lab down`",
         )?;

@@ -3,10 +3,10 @@
 use std::{
     io::{BufRead, BufReader},
     os::unix::net::UnixStream,
-    process::{Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
 };
 
-use super::protocol::{Answer, Order, Origin, Outcome, Request, receive, send};
+use super::protocol::{Answer, Kept, Order, Origin, Outcome, Request, receive, send};
 use crate::{
     cluster::Progress,
     directory::Directory,
@@ -15,8 +15,19 @@ use crate::{
     tools::Tools,
 };
 
+/// A cluster that was started just now. Until it is kept it ends with whoever has started it, however that ends.
+#[must_use = "dropping it ends the cluster"]
+pub struct Started(ChildStdin);
+
+impl Started {
+    /// Lets the cluster go on without the caller.
+    pub fn keep(self) -> Result<()> {
+        send(self.0, &Kept).attempt(|| "let the cluster go on")
+    }
+}
+
 /// Starts a daemon with a cluster, whose nodes run when this returns.
-pub fn start(plan: ClusterPlan, origin: Origin, tools: Tools) -> Result<()> {
+pub fn start(plan: ClusterPlan, origin: Origin, tools: Tools) -> Result<Started> {
     let mut daemon = Command::new(&tools.lab)
         .arg("daemon")
         .stdin(Stdio::piped())
@@ -24,25 +35,21 @@ pub fn start(plan: ClusterPlan, origin: Origin, tools: Tools) -> Result<()> {
         .stderr(Stdio::inherit())
         .spawn()
         .attempt(|| format!("start {} daemon", tools.lab.display()))?;
-    if let Some(stdin) = daemon.stdin.take() {
-        send(
-            stdin,
-            &Order {
-                plan,
-                origin,
-                tools,
-            },
-        )
-        .attempt(|| "order a cluster")?;
-    }
+    let (Some(stdin), Some(stdout)) = (daemon.stdin.take(), daemon.stdout.take()) else {
+        return Err(Error::Refused("the daemon has no pipes".to_owned()));
+    };
+    let order = Order {
+        plan,
+        origin,
+        tools,
+    };
+    send(&stdin, &order).attempt(|| "order a cluster")?;
     let mut line = String::new();
-    if let Some(stdout) = daemon.stdout.take() {
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .attempt(|| "hear the daemon")?;
-    }
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .attempt(|| "hear the daemon")?;
     match serde_json::from_str(&line) {
-        Ok(Answer::Done { .. }) => Ok(()),
+        Ok(Answer::Done { .. }) => Ok(Started(stdin)),
         Ok(Answer::Failed { message }) => Err(Error::Refused(message)),
         Ok(Answer::Progress { .. }) | Err(_) => Err(Error::Refused(
             "the daemon ended during its start".to_owned(),

@@ -25,6 +25,10 @@ pub(super) struct Order {
     pub(super) tools: Tools,
 }
 
+/// The second line: the cluster goes on without whoever ordered it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept;
+
 /// Where a cluster comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

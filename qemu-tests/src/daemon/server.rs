@@ -52,6 +52,8 @@ pub fn run() -> Result<()> {
                 return Err(error);
             }
             detach(&directory)?;
+            let for_starter = Arc::clone(&server);
+            thread::spawn(move || for_starter.await_kept());
             let for_signals = Arc::clone(&server);
             thread::spawn(move || for_signals.await_signal(&signals));
             server.serve(&listener)
@@ -217,6 +219,19 @@ impl Server {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         self.directory.remove()
+    }
+
+    /// Ends the cluster when whoever started it goes without a word. Once it waits for readiness its connection says
+    /// whether it is there; this is for the moments before.
+    fn await_kept(&self) {
+        let mut line = String::new();
+        if matches!(stdin().lock().read_line(&mut line), Ok(1..)) {
+            return;
+        }
+        if let Err(error) = self.end() {
+            eprintln!("lab: {}", chain(&error));
+        }
+        std::process::exit(0);
     }
 
     fn await_signal(&self, signals: &SigSet) {
