@@ -15,8 +15,6 @@ open_enum! {
         SeedInvalid = "seed-invalid",
         /// The seed's masters do not name this machine.
         SeedNoMatch = "seed-no-match",
-        /// The seed asks for something that this release cannot do.
-        SeedUnsupported = "seed-unsupported",
         /// The seed in use differs in what cannot be changed after founding.
         SeedChanged = "seed-changed",
         /// No interface has the MAC address of the seed.
@@ -107,18 +105,10 @@ open_enum! {
         ServiceStopping = "service-stopping",
         /// A service's output is not copied to disk.
         OutputNotStored = "output-not-stored",
-        /// The clock is not synchronised.
-        ClockUnsynchronised = "clock-unsynchronised",
-        /// A certificate expires soon or has expired.
-        CertificateExpiring = "certificate-expiring",
         /// The kernel lacks a control group controller.
         ControllerMissing = "controller-missing",
         /// The kernel refused a setting.
         KernelSettingRefused = "kernel-setting-refused",
-        /// A kernel module could not be loaded.
-        KernelModuleFailed = "kernel-module-failed",
-        /// The supervisor died and was started again.
-        SupervisorRestarted = "supervisor-restarted",
         /// The node is stopping.
         ShuttingDown = "shutting-down",
     }
@@ -148,10 +138,6 @@ impl ReasonCode {
             Self::SeedNoMatch => (
                 "No master of the seed has a MAC address or serial number of this machine.",
                 "Add this machine to [masters] with one of the MAC addresses or the serial number shown here.",
-            ),
-            Self::SeedUnsupported => (
-                "The seed asks for something that this release cannot do.",
-                "Remove it from the seed, or boot a release that can.",
             ),
             Self::SeedChanged => (
                 "The seed differs from the one that this cluster was founded with in something that cannot change afterwards.",
@@ -333,14 +319,6 @@ impl ReasonCode {
                 "Output of services is not copied to disk and only its end is kept in memory.",
                 "Look at the state of DATA.",
             ),
-            Self::ClockUnsynchronised => (
-                "The clock is not synchronised with a time server; certificates may look expired or not yet valid.",
-                "Check `ntp` in the seed and the way to those servers.",
-            ),
-            Self::CertificateExpiring => (
-                "A certificate of the node expires soon or has expired.",
-                "Leaf certificates are renewed by themselves when the clock is right: check the clock, then reboot.",
-            ),
             Self::ControllerMissing => (
                 "The kernel offers no such control group controller; limits of that kind are not enforced.",
                 "Nothing to do in a lab; on a machine use the kernel of the image.",
@@ -348,14 +326,6 @@ impl ReasonCode {
             Self::KernelSettingRefused => (
                 "The kernel refused a setting.",
                 "Nothing to do in a lab; on a machine use the kernel of the image.",
-            ),
-            Self::KernelModuleFailed => (
-                "A kernel module could not be loaded.",
-                "Check that the image holds it (`imagebuild inspect`) and that the hardware works.",
-            ),
-            Self::SupervisorRestarted => (
-                "The supervisor died and was started again; services were not touched.",
-                "Report it with the output of `mastctl status --output json`.",
             ),
             Self::ShuttingDown => (
                 "The node stops its services to reboot or to power off.",

@@ -81,7 +81,7 @@ mod tests {
                 { "name": "etcd", "state": "waiting", "since": "2026-01-01T00:00:00Z",
                   "waiting": reason("service-dependency", "Starts later.") },
             ],
-            "waiting": [reason("clock-unsynchronised", "No time."), reason("service-dependency", "etcd: Starts later.")],
+            "waiting": [reason("network-no-carrier", "No cable."), reason("service-dependency", "etcd: Starts later.")],
             "degraded": [reason("disk-read-only", "ETCD is read-only.")],
         }))
         .unwrap();
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("node", true, "clock-unsynchronised"),
+                ("node", true, "network-no-carrier"),
                 ("ETCD", false, "disk-read-only"),
                 ("etcd", true, "service-dependency"),
             ]

@@ -14,7 +14,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// Any reason.
 pub(crate) fn reason() -> Reason {
-    Reason::new(ReasonCode::ClockUnsynchronised, at(9))
+    Reason::new(ReasonCode::NetworkNoCarrier, at(9))
 }
 
 fn service(name: &str, state: ServiceState, pid: Option<u32>, since: i64) -> Service {
