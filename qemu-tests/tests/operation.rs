@@ -69,13 +69,13 @@ fn the_leader_of_etcd_moves_at_an_operators_word() {
     let moved = fixture.expect(ask(&[next]));
     assert_eq!(
         moved,
-        format!("{leader} has handed over: {next} leads etcd.\n")
+        format!("{leader} has handed over: {next} leads etcd.")
     );
     wait_for_availability(&fixture, "m3", |told| {
         told["leader"] == next && told["spare"] == 1
     });
     let again = fixture.expect(ask(&[next]));
-    assert_eq!(again, format!("{next} leads etcd already.\n"));
+    assert_eq!(again, format!("{next} leads etcd already."));
 }
 
 fn availability(fixture: &Fixture, asked: &str) -> Value {
