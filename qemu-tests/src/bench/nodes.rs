@@ -164,26 +164,64 @@ impl BareCluster {
 
     /// Powers all nodes on at once, and returns the time until the apiserver of the last is ready.
     pub(super) fn time_formation(&self) -> Result<Duration> {
-        let started = Instant::now();
-        let ready = thread::scope(|scope| {
-            let waiting: Vec<_> = self
-                .nodes
-                .iter()
-                .map(|(node, apiserver)| {
-                    scope.spawn(|| {
-                        node.power_on()?;
-                        readyz::wait(apiserver.local, Patience::new(1.0).of(NOMINAL))
-                    })
-                })
-                .collect();
-            let outcomes = waiting.into_iter().map(|thread| {
-                let gone = |_| Err(Error::Refused("a waiting thread panicked".to_owned()));
-                thread.join().unwrap_or_else(gone)
-            });
-            outcomes.collect::<Result<Vec<Instant>>>()
-        })?;
-        Ok(ready.into_iter().max().unwrap_or(started) - started)
+        time_formation(&self.nodes, Patience::new(1.0))
     }
+}
+
+/// A cluster of several Masthead nodes. Dropping it ends it.
+pub(super) struct MastheadCluster {
+    nodes: Vec<(Arc<dyn Node>, Forward)>,
+    cluster: Cluster,
+}
+
+impl MastheadCluster {
+    /// Prepares the cluster of a plan, on blank disks; its nodes are off.
+    pub(super) fn new(bench: &Bench, plan: ClusterPlan) -> Result<Self> {
+        let cluster = Cluster::new(plan, ProviderKind::Namespace, &tools(bench)?)?;
+        let nodes = cluster.nodes().iter().map(|node| {
+            let apiserver = cluster.forward(node.plan().kubernetes())?;
+            Ok((Arc::clone(node), apiserver))
+        });
+        Ok(Self {
+            nodes: nodes.collect::<Result<_>>()?,
+            cluster,
+        })
+    }
+
+    /// Powers all nodes on at once, and returns the time until the apiserver of the last is ready.
+    pub(super) fn time_formation(&self) -> Result<Duration> {
+        time_formation(&self.nodes, self.cluster.patience())
+    }
+
+    /// Ends the cluster and removes its folder.
+    pub(super) fn remove(self) -> Result<()> {
+        let Self { nodes, cluster } = self;
+        drop(nodes);
+        let directory = cluster.directory().clone();
+        drop(cluster);
+        directory.remove()
+    }
+}
+
+fn time_formation(nodes: &[(Arc<dyn Node>, Forward)], patience: Patience) -> Result<Duration> {
+    let started = Instant::now();
+    let ready = thread::scope(|scope| {
+        let waiting: Vec<_> = nodes
+            .iter()
+            .map(|(node, apiserver)| {
+                scope.spawn(move || {
+                    node.power_on()?;
+                    readyz::wait(apiserver.local, patience.of(NOMINAL))
+                })
+            })
+            .collect();
+        let outcomes = waiting.into_iter().map(|thread| {
+            let gone = |_| Err(Error::Refused("a waiting thread panicked".to_owned()));
+            thread.join().unwrap_or_else(gone)
+        });
+        outcomes.collect::<Result<Vec<Instant>>>()
+    })?;
+    Ok(ready.into_iter().max().unwrap_or(started) - started)
 }
 
 /// One bare machine. Dropping it ends it.
