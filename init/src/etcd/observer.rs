@@ -14,8 +14,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::connect;
 
-/// How often the member is asked, and how long it may take to answer, on a real machine.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How often the member is asked, and how long it may take to answer, on a real machine. Asked every 2 s, PID 1 and
+/// supervisor used 0.21 % of a processor when nothing happened, where 0.2 % is the goal.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// Asks the member on this node how it is.
 pub struct Observer {
