@@ -83,11 +83,9 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
             line.doing("compressing");
             let image = folder.join("root.erofs");
             let uuid = inputs.key().uuid();
-            // Clusters of 128 KiB are 1.5 % smaller than of 64 KiB and cost the same when single pages are read at random;
-            // larger ones save less and less.
             process::run(
-                mkfs()
-                    .args(["-zlz4hc,12", "-C131072", "-x-1", "--all-root", "--quiet"])
+                packer()
+                    .arg("--all-root")
                     .arg(format!("-T{}", build.time))
                     .arg(format!("-U{uuid}"))
                     .arg(&image)
@@ -173,6 +171,15 @@ fn overlay(source: &Path, tree: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// mkfs.erofs as roots are packed by it; what is to be packed follows.
+pub fn packer() -> Command {
+    let mut command = mkfs();
+    // Clusters of 128 KiB are 1.5 % smaller than of 64 KiB and cost the same when single pages are read at random; larger
+    // ones save less and less.
+    command.args(["-zlz4hc,12", "-C131072", "-x-1", "--quiet"]);
+    command
 }
 
 fn mkfs() -> Command {

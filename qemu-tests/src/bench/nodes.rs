@@ -92,9 +92,7 @@ impl Masthead {
     pub(super) fn remove(self) -> Result<()> {
         let Self { apiserver, cluster } = self;
         drop(apiserver);
-        let directory = cluster.directory().clone();
-        drop(cluster);
-        directory.remove()
+        end(cluster)
     }
 }
 
@@ -197,9 +195,7 @@ impl MastheadCluster {
     pub(super) fn remove(self) -> Result<()> {
         let Self { nodes, cluster } = self;
         drop(nodes);
-        let directory = cluster.directory().clone();
-        drop(cluster);
-        directory.remove()
+        end(cluster)
     }
 }
 
@@ -272,6 +268,13 @@ fn time_boot(node: &dyn Node, apiserver: &Forward, patience: Patience) -> Result
     node.power_on()?;
     let started = Instant::now();
     Ok(readyz::wait(apiserver.local, patience.of(NOMINAL))? - started)
+}
+
+/// Ends a cluster and removes its folder.
+fn end(cluster: Cluster) -> Result<()> {
+    let directory = cluster.directory().clone();
+    drop(cluster);
+    directory.remove()
 }
 
 /// Removes a folder with all in it.

@@ -19,13 +19,13 @@ use crate::{
     tools::{program, run},
 };
 
-/// How long a node may take to answer, on the nominal machine.
-const NOMINAL_ANSWER: Duration = Duration::from_secs(3);
+/// How long kubectl and mastctl wait for an answer, on the nominal machine.
+const NOMINAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Logs in and fetches what kubectl needs, by mastctl.
 pub(crate) struct Access {
     directory: Directory,
-    /// How long a node has to answer, as kubectl and mastctl take it.
+    /// That, here, as they take it.
     patience: String,
     /// The nodes that know us.
     logged_in: Mutex<BTreeSet<String>>,
@@ -33,7 +33,7 @@ pub(crate) struct Access {
 
 impl Access {
     pub(crate) fn new(directory: &Directory, patience: Patience) -> Self {
-        let seconds = patience.of(NOMINAL_ANSWER).as_secs();
+        let seconds = patience.of(NOMINAL_PATIENCE).as_secs();
         Self {
             directory: directory.clone(),
             patience: format!("{seconds}s"),
@@ -47,6 +47,13 @@ impl Access {
         command
             .arg("--config")
             .arg(self.directory.mastctl_configuration());
+        command
+    }
+
+    /// The same, which gives up a request in time.
+    fn patient_mastctl(&self) -> Command {
+        let mut command = self.mastctl();
+        command.args(["--timeout", &self.patience]);
         command
     }
 
@@ -98,9 +105,9 @@ impl Access {
                 .or_else(|| console::last_line(&console).map(str::to_owned))
                 .unwrap_or_else(|| "silent".to_owned()));
         };
-        let mut login = self.mastctl();
+        let mut login = self.patient_mastctl();
         login
-            .args(["--timeout", &self.patience, "login", &through.to_string()])
+            .args(["login", &through.to_string()])
             .args(["--fingerprint", fingerprint])
             .args(["--name", &plan.address().to_string()])
             .args(["--kubernetes-server", &format!("https://{endpoint}")])
@@ -115,15 +122,9 @@ impl Access {
     /// certificate has the loopback address in it.
     pub(crate) fn fetch_kubeconfig(&self, node: &dyn Node) -> Result<(), String> {
         let plan = node.plan();
-        let mut fetch = self.mastctl();
+        let mut fetch = self.patient_mastctl();
         fetch
-            .args([
-                "--timeout",
-                &self.patience,
-                "--nodes",
-                &plan.name,
-                "kubeconfig",
-            ])
+            .args(["--nodes", &plan.name, "kubeconfig"])
             .arg("--file")
             .arg(self.directory.kubeconfig());
         run(&mut fetch)
@@ -134,15 +135,9 @@ impl Access {
     /// What a node says that it waits for.
     pub(crate) fn waits_for(&self, node: &dyn Node) -> String {
         let name = &node.plan().name;
-        let status = run(self.mastctl().args([
-            "--timeout",
-            &self.patience,
-            "-o",
-            "json",
-            "-n",
-            name,
-            "status",
-        ]))
+        let status = run(self
+            .patient_mastctl()
+            .args(["-o", "json", "-n", name, "status"]))
         .map_err(|error| first_line(&error))
         .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
         match status {

@@ -1,11 +1,16 @@
 //! An image whose machines are bare nodes.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
+};
+
+use masthead_imagebuild::{
+    formats::cpio::{Kind, Writer},
+    steps::root::packer,
 };
 
 use super::{CONFIGURATION, PROGRAMS, below, copy};
@@ -15,7 +20,7 @@ use crate::{
 };
 
 /// Makes it in `folder` of an `image` and of what [`super::capture`] wrote to `changes` for a node whose user 0 was
-/// `first_user`. The root is packed as the image's own is (imagebuild, step `root`).
+/// `first_user`. The root is packed as the image's own is.
 pub fn make(image: &Path, changes: &Path, first_user: u32, folder: &Path) -> Result<()> {
     let tree = folder.join("tree");
     let root = folder.join("root.erofs");
@@ -37,10 +42,7 @@ pub fn make(image: &Path, changes: &Path, first_user: u32, folder: &Path) -> Res
     run(Command::new("strip").arg(&init))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))
         .attempt(|| format!("make {} executable", init.display()))?;
-    run(Command::new("mkfs.erofs")
-        .args(["-zlz4hc,12", "-C65536", "-x-1", "--quiet"])
-        .arg(&root)
-        .arg(&tree))?;
+    run(packer().arg(&root).arg(&tree))?;
     fs::remove_dir_all(&tree).attempt(|| format!("remove {}", tree.display()))?;
     for file in ["vmlinuz", "cmdline"] {
         fs::copy(image.join(file), folder.join(file)).attempt(|| format!("copy {file}"))?;
@@ -55,63 +57,13 @@ pub fn make(image: &Path, changes: &Path, first_user: u32, folder: &Path) -> Res
 /// Appends an archive with one file to an initrd. The kernel unpacks all archives one after the other, and what comes
 /// later replaces what came before (Documentation/driver-api/early-userspace/buffer-format.rst).
 fn append(initrd: &Path, name: &str, file: &Path) -> io::Result<()> {
-    let mut content = File::open(file)?;
-    let size = content.metadata()?.len();
+    let mut archive = Writer::new(Vec::new(), 0);
+    archive.add(name, Kind::File, 0o644, &fs::read(file)?)?;
+    let archive = archive.finish()?;
     let mut initrd = OpenOptions::new().append(true).open(initrd)?;
+    // Each archive begins at a multiple of four.
     let before = initrd.metadata()?.len();
-    pad(&mut initrd, before)?;
-    initrd.write_all(&entry(name, 0o100_644, size))?;
-    io::copy(&mut content, &mut initrd)?;
-    pad(&mut initrd, size)?;
-    initrd.write_all(&entry("TRAILER!!!", 0, 0))
-}
-
-/// The header of a file in a "newc" archive, with its name.
-fn entry(name: &str, mode: u32, size: u64) -> Vec<u8> {
-    // Inode, mode, user, group, links, time, size, four device numbers, length of the name, no checksum.
-    let fields = [
-        1,
-        mode.into(),
-        0,
-        0,
-        1,
-        0,
-        size,
-        0,
-        0,
-        0,
-        0,
-        name.len() as u64 + 1,
-        0,
-    ];
-    let mut header = b"070701".to_vec();
-    for field in fields {
-        header.extend(format!("{field:08x}").bytes());
-    }
-    header.extend(name.bytes());
-    header.push(0);
-    header.resize(header.len().next_multiple_of(4), 0);
-    header
-}
-
-/// Everything in an archive begins at a multiple of four.
-fn pad(output: &mut impl Write, written: u64) -> io::Result<()> {
-    let missing = written.next_multiple_of(4) - written;
-    output.write_all(&[0; 4][..usize::try_from(missing).unwrap_or_default()])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_is_what_the_kernel_reads() {
-        let header = entry("root.erofs", 0o100_644, 0x1234);
-        assert_eq!(header.len() % 4, 0);
-        assert_eq!(&header[..6], b"070701");
-        assert_eq!(&header[14..22], b"000081a4");
-        assert_eq!(&header[54..62], b"00001234");
-        assert_eq!(&header[94..102], b"0000000b");
-        assert_eq!(&header[110..121], b"root.erofs\0");
-    }
+    let missing = usize::try_from(before.next_multiple_of(4) - before).unwrap_or_default();
+    initrd.write_all(&[0; 4][..missing])?;
+    initrd.write_all(&archive)
 }
