@@ -368,6 +368,22 @@ impl Reason {
         self
     }
 
+    /// Whether it tells the same as another one, since whenever.
+    pub fn tells_the_same(&self, other: &Self) -> bool {
+        self.code == other.code && self.cause == other.cause
+    }
+
+    /// With the beginning of the one before, where it tells the same.
+    pub fn continuing(self, before: Option<&Self>) -> Self {
+        match before {
+            Some(before) if before.tells_the_same(&self) => Self {
+                since: before.since,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// The same with a more precise remedy.
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();

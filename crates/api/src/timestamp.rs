@@ -46,6 +46,12 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+impl From<OffsetDateTime> for Timestamp {
+    fn from(instant: OffsetDateTime) -> Self {
+        Self::from(SystemTime::from(instant))
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(&self.0.format(&Rfc3339).map_err(|_| fmt::Error)?)

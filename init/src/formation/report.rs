@@ -26,11 +26,7 @@ pub struct Report {
 impl Report {
     /// Nothing is known but that.
     pub(super) fn fail(&mut self, problem: &Problem) {
-        self.waiting = vec![
-            Reason::new(problem.code.clone(), Timestamp::now())
-                .with_cause(problem.cause.as_str())
-                .with_remedy(problem.remedy.as_str()),
-        ];
+        self.waiting = vec![problem.reason()];
     }
 
     /// From what the machine and the transport say.
@@ -85,9 +81,7 @@ pub(super) fn publish(publisher: &watch::Sender<Report>, change: impl FnOnce(&mu
         ];
         for (reasons, before) in continued {
             for reason in reasons {
-                let same =
-                    |known: &&Reason| known.code == reason.code && known.cause == reason.cause;
-                match before.iter().find(same) {
+                match before.iter().find(|known| known.tells_the_same(reason)) {
                     Some(known) => reason.since = known.since,
                     None if reason.code == ReasonCode::FormationUnderWay => {
                         tracing::info!("{}", reason.cause);

@@ -41,7 +41,7 @@ fn authority_name(kind: AuthorityKind) -> String {
 }
 
 fn moment(instant: OffsetDateTime) -> Option<Timestamp> {
-    (instant.year() < NEVER).then(|| Timestamp::from_unix_millis(instant.unix_timestamp() * 1000))
+    (instant.year() < NEVER).then(|| instant.into())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use masthead_api::ReasonCode;
+use masthead_api::{Reason, ReasonCode, Timestamp};
 
 use super::storage::StorageError;
 use crate::error_chain::with_sources;
@@ -27,6 +27,13 @@ impl Problem {
             cause: cause.into(),
             remedy,
         }
+    }
+
+    /// As people are shown it, from now on.
+    pub(crate) fn reason(&self) -> Reason {
+        Reason::new(self.code.clone(), Timestamp::now())
+            .with_cause(self.cause.as_str())
+            .with_remedy(self.remedy.as_str())
     }
 
     /// Something on STATE is not what it must be.

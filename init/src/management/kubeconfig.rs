@@ -6,7 +6,6 @@ use masthead_pki::{Description, issue_kubernetes_admin};
 use time::{Duration, OffsetDateTime};
 
 use super::caller::{Caller, Operator};
-use super::login::timestamp;
 use crate::error_chain::with_sources;
 
 /// The group that the cluster binds to `cluster-admin`.
@@ -84,6 +83,6 @@ pub(super) fn answer(
         server: issuers.kubernetes_server.clone(),
         authority: authority.certificate_pem().to_owned(),
         certificate,
-        expires_at: timestamp(expires),
+        expires_at: expires.into(),
     })
 }

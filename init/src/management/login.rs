@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use masthead_api::login::{Challenge, ChallengeRequest, LoginAnswer, LoginRequest};
-use masthead_api::{ApiError, ErrorCode, FORMAT, Timestamp, hex};
+use masthead_api::{ApiError, ErrorCode, FORMAT, hex};
 use masthead_pki::{Description, LoginProof, NONCE_LENGTH, issue_operator};
 use masthead_seed::OperatorKey;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -135,7 +135,7 @@ impl Login {
             format: FORMAT,
             certificate,
             authority: issuers.operators.certificate_pem().to_owned(),
-            expires_at: timestamp(expires),
+            expires_at: expires.into(),
             cluster: issuers.cluster.clone(),
             node: issuers.node.clone(),
             provisional: caller.identity.is_provisional(),
@@ -154,9 +154,4 @@ fn malformed(message: &str) -> ApiError {
         message,
         "Use a mastctl of the node's version, or compare with docs/api.md.",
     )
-}
-
-/// A certificate's date as a message has it.
-pub(super) fn timestamp(instant: OffsetDateTime) -> Timestamp {
-    Timestamp::from(std::time::SystemTime::from(instant))
 }

@@ -202,7 +202,7 @@ fn wait(report: &watch::Sender<Network>, reason: Reason) {
         let same = network
             .waiting
             .as_ref()
-            .is_some_and(|before| before.code == reason.code && before.cause == reason.cause);
+            .is_some_and(|before| before.tells_the_same(&reason));
         if !same {
             *network = Network {
                 waiting: Some(reason),

@@ -100,7 +100,7 @@ impl Reports {
             let Some(peer) = report.peers.iter_mut().find(|peer| peer.address == address) else {
                 return false;
             };
-            let reason = reason.map(|reason| continued(reason, peer.reason.as_ref()));
+            let reason = reason.map(|reason| reason.continuing(peer.reason.as_ref()));
             let changed = peer.connected != connected || peer.reason != reason;
             if let Some(reason) = reason.as_ref().filter(|_| peer.reason != reason) {
                 tracing::warn!(peer = %peer.name, code = %reason.code, "{}", reason.cause);
@@ -125,7 +125,7 @@ impl Reports {
                 .iter()
                 .position(|caller| caller.address == address)
                 .map(|place| report.callers.remove(place));
-            let reason = continued(reason, before.as_ref().map(|caller| &caller.reason));
+            let reason = reason.continuing(before.as_ref().map(|caller| &caller.reason));
             let new = before.is_none_or(|caller| caller.reason != reason);
             if new {
                 tracing::warn!(%address, code = %reason.code, "{}", reason.cause);
@@ -151,17 +151,6 @@ impl Reports {
                 .retain(|caller| now.duration_since(caller.last) < FORGOTTEN_AFTER);
             report.callers.len() != before
         });
-    }
-}
-
-/// The reason, with the beginning of the one before where it is the same.
-fn continued(reason: Reason, before: Option<&Reason>) -> Reason {
-    match before {
-        Some(before) if before.code == reason.code && before.cause == reason.cause => Reason {
-            since: before.since,
-            ..reason
-        },
-        _ => reason,
     }
 }
 

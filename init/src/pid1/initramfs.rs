@@ -1,7 +1,7 @@
 //! Stage 1: from the initramfs into the EROFS root.
 //!
-//! The initramfs holds `/init` (the program `first-stage`), `/root.erofs` and, under `/modules`, the modules that mounting it needs, with
-//! their order in `/modules/load`. Everything else of the node is in the EROFS.
+//! The initramfs holds `/init` (the program `first-stage`), `/root.erofs` and, under `/modules`, the modules that
+//! mounting it needs, with their order in `/modules/load`. Everything else of the node is in the EROFS.
 
 use std::convert::Infallible;
 use std::ffi::CString;

@@ -1,4 +1,4 @@
-//! The installed seed: a copy of the first one, kept on STATE for boots without another source.
+//! The installed seed: a copy of the one that the cluster was founded with, kept on STATE for boots without another source.
 //!
 //! At power-on STATE is not mounted yet, since it is the seed that says which disk is the node's. So it is looked for on
 //! every disk whose table is ours and says that it is prepared, and read without a replay of the journal, which
@@ -6,8 +6,7 @@
 //! SHA-256 beside the seed says whether what was read is the whole of it.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 use masthead_disk_layout::choice::describe;
@@ -20,6 +19,7 @@ use super::places::{Candidate, absent, content_of, unreadable};
 use super::volume::{Mounts, read_beneath};
 use crate::disk::discover;
 use crate::disk::prepare::partition_path;
+use crate::identity::storage::{Durable, Storage as _};
 
 const SEED: &str = "seed.toml";
 /// The seed's hash, as sha256sum(1) writes it.
@@ -94,7 +94,9 @@ pub(super) fn keep(state: &Path, seed: &Path) -> io::Result<bool> {
         Ok(whole) => whole,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let seed = fs::read(seed)?;
-            write_secret(&installed, &seed)?;
+            Durable
+                .replace(&installed, &seed)
+                .map_err(io::Error::other)?;
             seed
         }
         Err(error) => return Err(error),
@@ -103,26 +105,12 @@ pub(super) fn keep(state: &Path, seed: &Path) -> io::Result<bool> {
     if fs::read(&sum).is_ok_and(|sum| sum == wanted.as_bytes()) {
         return Ok(false);
     }
-    write_secret(&sum, wanted.as_bytes())?;
+    Durable
+        .replace(&sum, wanted.as_bytes())
+        .map_err(io::Error::other)?;
     Ok(true)
 }
 
 fn sum_of(seed: &[u8]) -> String {
     format!("{}  {SEED}\n", Hash::of(seed))
-}
-
-/// Writes a file that only root may read, whole or not at all, even when the power goes.
-pub(crate) fn write_secret(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder)?.sync_all()
 }

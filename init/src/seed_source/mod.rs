@@ -33,7 +33,6 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub use installed::install;
-pub(crate) use installed::write_secret;
 pub use label::{Filesystem, Label, read_label};
 pub use machine::gather_machine;
 pub use volume::{Mounts, SystemMounts};

@@ -1,4 +1,4 @@
-//! The order in which a node comes up: output, seed, network, disks, identity, services, API.
+//! The order in which a node comes up: output, seed, network, API, disks, formation, identity, services.
 //!
 //! Each step publishes what it waits for. No step is left before it is done, and none is done twice: a
 //! supervisor that replaces a dead one goes through the same steps, finds each done, and adopts.
@@ -8,22 +8,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use masthead_api::Timestamp;
 use masthead_api::status::{Cluster, SeedAttempt};
-use masthead_api::{Reason, Timestamp};
 use masthead_control_plane::Component;
 use masthead_machine::Scale;
-use masthead_seed::{Endpoint, Hash, Master, Report, Seed};
+use masthead_seed::{Hash, Master, Report, Seed};
 use tokio::sync::{mpsc, watch};
 
 use super::api::Api;
 use super::board::{Publishers, Shared};
 use super::control_plane::ControlPlaneTask;
 use super::{founding, log};
+use crate::error_chain::with_sources;
+use crate::identity::storage::{Durable, Storage as _, StorageError};
 use crate::identity::{Identity, Problem};
 use crate::listeners::Listeners;
 use crate::management::{Commands, FoundCommand};
 use crate::node::{Facility, NodeOptions};
-use crate::seed_source::{self, Attempt, Roots, SourceKind, write_secret};
+use crate::seed_source::{self, Attempt, Roots, SourceKind};
 use crate::services::{self, AdoptedExits};
 use crate::{disk, network, output};
 
@@ -95,6 +97,7 @@ impl Boot {
         // waits for it.
         tokio::task::spawn_blocking(|| {
             if let Err(error) = seed_source::install(Path::new(STATE), Path::new(SEED_IN_USE)) {
+                let error = with_sources(&error);
                 tracing::warn!(%error, "the seed cannot be kept on STATE");
             }
         });
@@ -162,6 +165,7 @@ impl Boot {
             warnings: found.warnings,
         };
         if let Err(error) = in_use.keep(&found.bytes.0) {
+            let error = with_sources(&error);
             tracing::error!(%error, "{SEED_IN_USE} cannot be written; a new supervisor looks for the seed again");
         }
         self.publish_seed(&in_use);
@@ -170,18 +174,7 @@ impl Boot {
 
     fn publish_seed(&self, found: &SeedInUse) {
         tracing::info!(source = %found.source, hash = %found.hash, master = %found.master.name, "the seed is there");
-        let endpoint = match &found.seed.endpoint {
-            Endpoint::Virtual(address) => {
-                SocketAddr::new(*address, found.seed.endpoint.port()).to_string()
-            }
-            Endpoint::LoadBalancer { .. } => {
-                format!(
-                    "{}:{}",
-                    found.seed.endpoint.host(),
-                    found.seed.endpoint.port()
-                )
-            }
-        };
+        let endpoint = found.seed.endpoint.to_string();
         self.publishers.seed.send_modify(|report| {
             report.seed.source = Some(found.source.clone());
             report.seed.hash = Some(found.hash.to_string());
@@ -243,27 +236,22 @@ impl SeedInUse {
     }
 
     /// Keeps it for a supervisor that replaces this one. The second file is written last: with it, both are whole.
-    fn keep(&self, bytes: &[u8]) -> std::io::Result<()> {
-        write_secret(Path::new(SEED_IN_USE), bytes)?;
+    fn keep(&self, bytes: &[u8]) -> Result<(), StorageError> {
+        Durable.replace(Path::new(SEED_IN_USE), bytes)?;
         let kept = format!("{}\n{}\n", self.master.name, self.source);
-        write_secret(Path::new(MASTER_IN_USE), kept.as_bytes())
+        Durable.replace(Path::new(MASTER_IN_USE), kept.as_bytes())
     }
 }
 
 /// Publishes that the identity, or what stands on it, waits for somebody.
 pub(super) fn wait_for(publishers: &Publishers, problem: Problem) {
+    let reason = problem.reason();
     publishers.identity.send_if_modified(|report| {
-        let known = report
-            .waiting
-            .as_ref()
-            .is_some_and(|before| before.code == problem.code && before.cause == problem.cause);
+        let before = report.waiting.as_ref();
+        let known = before.is_some_and(|before| before.tells_the_same(&reason));
         if !known {
             tracing::warn!(%problem, "the node waits");
-            report.waiting = Some(
-                Reason::new(problem.code, Timestamp::now())
-                    .with_cause(problem.cause)
-                    .with_remedy(problem.remedy),
-            );
+            report.waiting = Some(reason);
         }
         !known
     });

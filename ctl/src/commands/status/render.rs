@@ -137,9 +137,7 @@ fn story(name: &str, status: &Status, now: Timestamp, text: &mut String) {
         .chain(&status.network.waiting)
         .filter(|part| {
             let known = status.waiting.iter().chain(&status.degraded);
-            !known
-                .into_iter()
-                .any(|known| (&known.code, &known.cause) == (&part.code, &part.cause))
+            !known.into_iter().any(|known| known.tells_the_same(part))
         });
     for (verb, reasons) in [
         (
