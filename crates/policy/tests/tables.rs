@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use masthead_policy::{FileSystems, KernelSettings, Modules, MountFlag, Mounts, Services};
+use masthead_policy::{FileSystems, KernelSettings, Modules, MountFlag, Mounts, Services, Where};
 
 fn all_different<T: Ord>(items: impl IntoIterator<Item = T>) -> bool {
     let mut seen = BTreeSet::new();
@@ -66,6 +66,23 @@ fn what_can_be_written_cannot_be_executed() {
 }
 
 #[test]
+fn a_line_holds_on_its_kind_of_node_only() {
+    let held = |line: Where| [true, false].map(|machine| line.holds_on(machine));
+    assert_eq!(held(Where::Everywhere), [true, true]);
+    assert_eq!(held(Where::Machine), [true, false]);
+    assert_eq!(held(Where::Namespace), [false, true]);
+}
+
+#[test]
+fn a_file_system_is_found_by_its_name() {
+    let filesystems = FileSystems::embedded().expect("filesystems.toml");
+    for filesystem in &filesystems.filesystems {
+        assert_eq!(filesystems.get(&filesystem.name), Some(filesystem));
+    }
+    assert_eq!(filesystems.get("no-such-partition"), None);
+}
+
+#[test]
 fn a_mount_comes_after_the_one_that_it_lies_on() {
     let mounts = Mounts::embedded().expect("mounts.toml").mounts;
     assert!(all_different(mounts.iter().map(|mount| &mount.target)));
@@ -109,6 +126,12 @@ fn kernel_settings_are_said_once_with_a_reason() {
 fn a_module_is_either_loaded_or_refused_and_named_canonically() {
     let modules = Modules::embedded().expect("modules.toml");
     assert!(all_different(modules.listed()));
+    let (first, last) = (&modules.lists[0], modules.lists.last().expect("a list"));
+    assert_eq!(modules.listed().next(), Some(first.modules[0].as_str()));
+    assert_eq!(
+        modules.listed().last(),
+        last.modules.last().map(String::as_str)
+    );
     for name in modules.listed() {
         assert!(!name.contains(['-', '.', '/']), "{name}");
         assert!(!modules.refuses(name), "{name}");
