@@ -76,7 +76,7 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Self, Error> {
         let of = || format!("the {} authority", kind.name());
-        let key = KeyPair::generate().map_err(|source| Error::Generate { of: of(), source })?;
+        let key = new_key(of)?;
         let mut parameters = CertificateParams::default();
         (parameters.not_before, parameters.not_after) = match kind {
             AuthorityKind::Peers => ALWAYS,
@@ -153,6 +153,11 @@ impl Authority {
     pub fn key_pem(&self) -> Secret {
         Secret::new(self.issuer.key().serialize_pem())
     }
+}
+
+/// Makes a new key: ECDSA on P-256.
+pub(crate) fn new_key(of: impl Fn() -> String) -> Result<KeyPair, Error> {
+    KeyPair::generate().map_err(|source| Error::Generate { of: of(), source })
 }
 
 /// Parses a private key.

@@ -6,7 +6,7 @@ use rcgen::KeyPair;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-use crate::authority::parse_key;
+use crate::authority::{new_key, parse_key};
 use crate::{Error, Secret};
 
 /// The key that signs service-account tokens: ECDSA on P-256, so tokens say `ES256`.
@@ -18,12 +18,7 @@ impl ServiceAccountKey {
 
     /// Makes a new one.
     pub fn generate() -> Result<Self, Error> {
-        KeyPair::generate()
-            .map(Self)
-            .map_err(|source| Error::Generate {
-                of: Self::OF.to_owned(),
-                source,
-            })
+        new_key(|| Self::OF.to_owned()).map(Self)
     }
 
     /// Reads one back.
@@ -49,12 +44,7 @@ pub struct ClientKey(KeyPair);
 impl ClientKey {
     /// Makes a new one.
     pub fn generate() -> Result<Self, Error> {
-        KeyPair::generate()
-            .map(Self)
-            .map_err(|source| Error::Generate {
-                of: "a client".to_owned(),
-                source,
-            })
+        new_key(|| "a client".to_owned()).map(Self)
     }
 
     /// The private key, PKCS #8 in PEM.

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SubjectPublicKeyInfo,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose,
+    PublicKeyData, SanType, SubjectPublicKeyInfo,
 };
 use time::{Duration, OffsetDateTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
-use crate::authority::{BACKDATING, pair, parse_key};
+use crate::authority::{BACKDATING, new_key, pair, parse_key};
 use crate::{Authority, AuthorityKind, Error, Purpose, Secret, SubjectNames};
 use masthead_seed::OperatorKey;
 
@@ -59,10 +59,7 @@ pub fn issue(
         "{} issued by the wrong authority",
         purpose.name()
     );
-    let key = KeyPair::generate().map_err(|source| Error::Generate {
-        of: purpose.name().to_owned(),
-        source,
-    })?;
+    let key = new_key(|| purpose.name().to_owned())?;
     let certificate_pem = Request {
         of: purpose.name(),
         common_name: purpose.common_name(),

@@ -27,7 +27,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::x509::X509Name;
 use zeroize::Zeroizing;
 
-use crate::authority::parse_key;
+use crate::authority::{new_key, parse_key};
 use crate::{Authority, AuthorityKind, Error, Secret};
 
 /// From when and until when certificates among peers are valid: always. The end is that of RFC 5280, 4.1.2.5, for
@@ -111,12 +111,7 @@ impl PeerKey {
 
     /// Makes a new one.
     pub fn generate() -> Result<Self, Error> {
-        KeyPair::generate()
-            .map(Self)
-            .map_err(|source| Error::Generate {
-                of: Self::OF.to_owned(),
-                source,
-            })
+        new_key(|| Self::OF.to_owned()).map(Self)
     }
 
     /// Reads one back from [`PeerKey::pem`].
