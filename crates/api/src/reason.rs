@@ -59,6 +59,8 @@ open_enum! {
         FormationUnderWay = "formation-under-way",
         /// A cluster has begun without this node.
         FormationClusterExists = "formation-cluster-exists",
+        /// A plan was refused, because some of those that it leaves out may have begun.
+        FormationPlanRefused = "formation-plan-refused",
         /// Disks of different clusters meet.
         FormationForeignCluster = "formation-foreign-cluster",
         /// The seed lists several masters, and this one keeps everything in memory.
@@ -226,6 +228,10 @@ impl ReasonCode {
             Self::FormationClusterExists => (
                 "A cluster has begun without this node, which founds none of its own.",
                 "This release cannot join it: that cluster goes on without this node. If it is to be given up, erase the disks of the masters named here, elsewhere and as a whole, and found anew.",
+            ),
+            Self::FormationPlanRefused => (
+                "A plan for the first cluster was refused: masters that it leaves out may have begun.",
+                "Switch the masters named here on, and leave their disks as they are.",
             ),
             Self::FormationForeignCluster => (
                 "Masters of one list hold disks of different clusters.",

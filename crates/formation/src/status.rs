@@ -159,9 +159,8 @@ impl Reason {
             Self::Planning { .. } | Self::Acknowledging { .. } | Self::Spreading { .. } => {
                 ReasonCode::FormationUnderWay
             }
-            Self::ClusterExists { .. } | Self::PlanRefused { .. } => {
-                ReasonCode::FormationClusterExists
-            }
+            Self::ClusterExists { .. } => ReasonCode::FormationClusterExists,
+            Self::PlanRefused { .. } => ReasonCode::FormationPlanRefused,
             Self::ForeignCluster { .. } => ReasonCode::FormationForeignCluster,
             Self::NoDisk => ReasonCode::FormationNoDisk,
             Self::VolumeUnknown { .. } => ReasonCode::FormationVolumeUnknown,

@@ -37,12 +37,7 @@ impl Report {
             ..Self::default()
         };
         for reason in &status.reasons {
-            let mut told =
-                Reason::new(reason.code(), Timestamp::now()).with_cause(reason.to_string());
-            // They must not be wiped, which the code's own remedy may lead to.
-            if matches!(reason, masthead_formation::Reason::PlanRefused { .. }) {
-                told = told.with_remedy("Switch the masters named here on: they may have begun.");
-            }
+            let told = Reason::new(reason.code(), Timestamp::now()).with_cause(reason.to_string());
             let list = if reason.is_warning() {
                 &mut report.warnings
             } else {
