@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc as threads};
 
@@ -17,8 +16,8 @@ use masthead_api::{ApiError, ErrorCode, FORMAT, Fingerprint, Status, Timestamp};
 use masthead_ctl::client::{Client, Credentials, Trust};
 use masthead_ctl::config::Node as Endpoint;
 use masthead_init::management::{
-    Commands, FoundCommand, Identity, Issuers, LogRequest, Node, PowerAction, PowerCommand, Server,
-    metrics,
+    Answering, Commands, FoundCommand, Identity, Issuers, LogRequest, Node, PowerAction,
+    PowerCommand, Server, metrics,
 };
 use masthead_machine::Scale;
 use masthead_pki::{
@@ -115,7 +114,7 @@ impl Node for Answers {
         self.status.lock().expect("no panic").clone()
     }
 
-    fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>> {
+    fn cluster(&self) -> Answering<'_, ClusterStatus> {
         let own = self.status();
         let status = NodeAnswer::Status(Box::new(own.clone()));
         let nodes = BTreeMap::from([(own.node.name, status)]);
@@ -125,10 +124,7 @@ impl Node for Answers {
         }))
     }
 
-    fn move_leader(
-        &self,
-        request: LeaderRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<LeaderAnswer, ApiError>> + Send + '_>> {
+    fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>> {
         let answer = if request.to == "m2" {
             Ok(LeaderAnswer {
                 format: FORMAT,

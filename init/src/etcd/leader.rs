@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::Error;
@@ -10,10 +9,8 @@ use masthead_api::cluster::{Availability, ClusterStatus, NodeAnswer};
 use masthead_api::etcd::{Etcd, LeaderAnswer, LeaderRequest};
 use masthead_api::{ApiError, ErrorCode, FORMAT};
 use masthead_machine::Scale;
-use masthead_pki::{Leaves, Roots};
-use tokio::sync::watch;
 
-use super::connect;
+use super::Credentials;
 
 /// How long the leader may take to hand over, on a real machine: it first lets the other one catch up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,10 +30,8 @@ pub struct Members {
     pub addresses: BTreeMap<String, IpAddr>,
     /// The port.
     pub port: u16,
-    /// The authority that members are known by.
-    pub roots: Arc<Roots>,
-    /// With the supervisor's certificate.
-    pub leaves: watch::Receiver<Arc<Leaves>>,
+    /// How to connect.
+    pub credentials: Credentials,
     /// Multiplies the times.
     pub scale: Scale,
 }
@@ -75,9 +70,8 @@ impl Members {
             Error::InvalidArgs(format!("the seed has no address for {}", transfer.from))
         })?;
         let address = SocketAddr::new(*address, self.port);
-        let leaves = Arc::clone(&self.leaves.borrow());
         let patience = self.scale * PATIENCE;
-        let mut leader = connect(address, &self.roots, &leaves, patience).await?;
+        let mut leader = self.credentials.connect(address, patience).await?;
         leader.move_leader(transfer.to).await.map(drop)
     }
 }

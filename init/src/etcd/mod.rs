@@ -1,6 +1,6 @@
 //! etcd, from the supervisor's side: a client of the member on this node.
 //!
-//! - [`connect`] makes a client with the supervisor's certificate;
+//! - [`Credentials`] make clients with the supervisor's certificate;
 //! - [`Observer`] asks the member every few seconds how it is, for the node's status;
 //! - [`Members`] has the leader hand over.
 //!
@@ -10,33 +10,42 @@ mod leader;
 mod observer;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 use masthead_pki::{AuthorityKind, Leaves, Purpose, Roots};
+use tokio::sync::watch;
 
 pub use leader::Members;
 pub use observer::Observer;
 
-/// A client of the member that serves clients at that address, which waits for each answer for at most `patience`.
-/// It connects with its first request.
-pub async fn connect(
-    address: SocketAddr,
-    roots: &Roots,
-    leaves: &Leaves,
-    patience: Duration,
-) -> Result<Client, Error> {
-    let leaf = leaves.get(Purpose::SupervisorEtcdClient);
-    let authority = roots.authority(AuthorityKind::Etcd).certificate_pem();
-    let tls = TlsOptions::new()
-        .ca_certificate(Certificate::from_pem(authority))
-        .identity(Identity::from_pem(
-            &leaf.certificate_pem,
-            leaf.key_pem.expose(),
-        ));
-    let options = ConnectOptions::new()
-        .with_tls(tls)
-        .with_connect_timeout(patience)
-        .with_timeout(patience);
-    Client::connect([format!("https://{address}")], Some(options)).await
+/// Whom the supervisor is to etcd, and whom it believes.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The authority that members are known by.
+    pub roots: Arc<Roots>,
+    /// With the supervisor's certificate, whenever it is renewed.
+    pub leaves: watch::Receiver<Arc<Leaves>>,
+}
+
+impl Credentials {
+    /// A client of the member that serves clients at that address, which waits for each answer for at most `patience`.
+    /// It connects with its first request.
+    pub async fn connect(&self, address: SocketAddr, patience: Duration) -> Result<Client, Error> {
+        let leaves = Arc::clone(&self.leaves.borrow());
+        let leaf = leaves.get(Purpose::SupervisorEtcdClient);
+        let authority = self.roots.authority(AuthorityKind::Etcd).certificate_pem();
+        let tls = TlsOptions::new()
+            .ca_certificate(Certificate::from_pem(authority))
+            .identity(Identity::from_pem(
+                &leaf.certificate_pem,
+                leaf.key_pem.expose(),
+            ));
+        let options = ConnectOptions::new()
+            .with_tls(tls)
+            .with_connect_timeout(patience)
+            .with_timeout(patience);
+        Client::connect([format!("https://{address}")], Some(options)).await
+    }
 }

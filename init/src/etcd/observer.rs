@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, Error, StatusResponse};
 use masthead_api::etcd::{Etcd, EtcdMember, EtcdRole};
 use masthead_machine::Scale;
-use masthead_pki::{Leaves, Roots};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::connect;
+use super::Credentials;
 
 /// How often the member is asked, and how long it may take to answer, on a real machine. Asked every 2 s, PID 1 and
 /// supervisor used 0.21 % of a processor when nothing happened, where 0.2 % is the goal.
@@ -22,10 +20,8 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 pub struct Observer {
     /// Where it serves clients.
     pub address: SocketAddr,
-    /// The authority that it is known by.
-    pub roots: Arc<Roots>,
-    /// With the supervisor's certificate, whenever it is renewed.
-    pub leaves: watch::Receiver<Arc<Leaves>>,
+    /// How to connect.
+    pub credentials: Credentials,
     /// The masters' names, by machine id, which is what etcd knows members by.
     pub names: BTreeMap<String, String>,
     /// Multiplies the times.
@@ -38,7 +34,7 @@ impl Observer {
         let period = self.scale * ASK_EVERY;
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leaves = self.leaves.clone();
+        let mut leaves = self.credentials.leaves.clone();
         let mut client: Option<Client> = None;
         loop {
             tokio::select! {
@@ -49,8 +45,8 @@ impl Observer {
             if leaves.has_changed().unwrap_or(false) {
                 client = None;
             }
-            let current = Arc::clone(&leaves.borrow_and_update());
-            let asked = self.ask(&mut client, &current, period).await;
+            leaves.mark_unchanged();
+            let asked = self.ask(&mut client, period).await;
             let seen = asked
                 .inspect_err(|error| tracing::debug!(%error, "etcd does not say how it is"))
                 .ok();
@@ -62,16 +58,11 @@ impl Observer {
         }
     }
 
-    async fn ask(
-        &self,
-        kept: &mut Option<Client>,
-        leaves: &Leaves,
-        patience: Duration,
-    ) -> Result<Etcd, Error> {
+    async fn ask(&self, kept: &mut Option<Client>, patience: Duration) -> Result<Etcd, Error> {
         // Taken: a client that failed is not asked again.
         let mut client = match kept.take() {
             Some(client) => client,
-            None => connect(self.address, &self.roots, leaves, patience).await?,
+            None => self.credentials.connect(self.address, patience).await?,
         };
         let status = client.status().await?;
         // Its own list, which it knows without a majority too.

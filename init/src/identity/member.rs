@@ -1,5 +1,6 @@
 //! What a founded node is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use masthead_api::ReasonCode;
@@ -21,6 +22,8 @@ pub struct Identity {
     pub cluster_id: String,
     /// The founding members, this one with its present address.
     pub members: Vec<Member>,
+    /// The masters' names, by machine id, which is what etcd knows members by.
+    pub names: BTreeMap<String, String>,
     /// Authorities and keys.
     pub roots: Arc<Roots>,
 }
@@ -64,10 +67,25 @@ impl Identity {
                 member.address
             },
         });
+        // By the seed as it is now, if it still has a master there.
+        let name = |member: &masthead_formation::Member| {
+            let master = if member.machine_id == machine_id {
+                Some(master)
+            } else {
+                let masters = &mut seed.masters.iter();
+                masters.find(|master| master.address == member.address)
+            };
+            master.map_or(&member.name, |master| &master.name).clone()
+        };
+        let names = plan
+            .members()
+            .iter()
+            .map(|member| (member.machine_id.to_string(), name(member)));
         Ok(Self {
             machine_id: machine_id.to_string(),
             cluster_id: plan.cluster_id().to_string(),
             members: members.collect(),
+            names: names.collect(),
             roots: Arc::new(founded.roots),
         })
     }

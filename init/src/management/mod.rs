@@ -4,6 +4,7 @@
 //! - [`node`]: what the server asks of the rest of the supervisor;
 //! - [`server`]: connections and their bounds; `caller` is who is at the other end;
 //! - `routes`: requests to answers; `login`, `kubeconfig`, `logs`, `power`, `found` for the longer ones;
+//! - `words`: handing an operator's word on, and awaiting what becomes of it;
 //! - `challenges`: the nonces of logging in;
 //! - [`metrics`]: a status as Prometheus text, and its listener.
 //!
@@ -18,6 +19,7 @@ mod login;
 mod logs;
 mod power;
 mod routes;
+mod words;
 
 pub mod identity;
 pub mod metrics;
@@ -26,5 +28,5 @@ pub mod server;
 
 pub use identity::{Identity, IdentityError, Issuers};
 pub use logs::stream;
-pub use node::{Commands, FoundCommand, LogRequest, Node, PowerAction, PowerCommand};
+pub use node::{Answering, Commands, FoundCommand, LogRequest, Node, PowerAction, PowerCommand};
 pub use server::Server;

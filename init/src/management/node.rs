@@ -8,19 +8,19 @@ use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
 use masthead_api::{ApiError, Status};
 use tokio::sync::{mpsc, oneshot};
 
+/// An answer under way.
+pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// The node as the management API sees it.
 pub trait Node: Send + Sync + 'static {
     /// What the node is and does now.
     fn status(&self) -> Status;
 
     /// The status of every master that the seed lists: this one's, and what the others answer.
-    fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>>;
+    fn cluster(&self) -> Answering<'_, ClusterStatus>;
 
     /// Has etcd's leader hand over to another member, or says why not.
-    fn move_leader(
-        &self,
-        request: LeaderRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<LeaderAnswer, ApiError>> + Send + '_>>;
+    fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>>;
 
     /// The output of a service, if there is one of that name, in pieces as large as it likes; it ends when the
     /// receiver is dropped. [`stream`](super::stream) makes one of an [`output::Handle`](crate::output::Handle).

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use masthead_api::power::PowerAnswer;
 use masthead_api::{ApiError, ErrorCode, FORMAT};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::caller::Operator;
 use super::node::{Node, PowerAction, PowerCommand};
+use super::words::pass_on;
 
 /// Tells the supervisor, and answers when it begins.
 pub(super) async fn answer(
@@ -18,26 +19,17 @@ pub(super) async fn answer(
     patience: Duration,
 ) -> Result<PowerAnswer, ApiError> {
     let boot_id = node.status().node.boot_id;
-    let (reply, begun) = oneshot::channel();
-    let command = PowerCommand {
+    let silent = ApiError::new(
+        ErrorCode::Internal,
+        "the supervisor does not take the command",
+        "Look at `mastctl status` and at the console; try again.",
+    );
+    pass_on(commands, patience, silent, |reply| PowerCommand {
         action,
         by: operator.key.to_string(),
         reply,
-    };
-    let silent = || {
-        ApiError::new(
-            ErrorCode::Internal,
-            "the supervisor does not take the command",
-            "Look at `mastctl status` and at the console; try again.",
-        )
-    };
-    let told = async {
-        commands.send(command).await.map_err(|_| silent())?;
-        begun.await.map_err(|_| silent())?
-    };
-    tokio::time::timeout(patience, told)
-        .await
-        .map_err(|_| silent())??;
+    })
+    .await?;
     Ok(PowerAnswer {
         format: FORMAT,
         boot_id,

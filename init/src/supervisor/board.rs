@@ -1,7 +1,6 @@
 //! The status of the node, made of what each task publishes.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -17,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::cluster;
 use super::facts::Facts;
 use crate::etcd::Members;
-use crate::management::LogRequest;
+use crate::management::{Answering, LogRequest};
 use crate::{disk, formation, management, node, output, peer, services};
 
 /// How many lines of output stand beside a service that keeps dying.
@@ -313,14 +312,11 @@ impl management::Node for Board {
         Self::status(self)
     }
 
-    fn cluster(&self) -> Pin<Box<dyn Future<Output = ClusterStatus> + Send + '_>> {
+    fn cluster(&self) -> Answering<'_, ClusterStatus> {
         Box::pin(Self::cluster(self))
     }
 
-    fn move_leader(
-        &self,
-        request: LeaderRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<LeaderAnswer, ApiError>> + Send + '_>> {
+    fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>> {
         Box::pin(async {
             let members = self.members.get().ok_or_else(|| {
                 ApiError::new(

@@ -19,7 +19,7 @@ use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::condition;
 use super::deployment::Deployment;
-use crate::etcd::{Members, Observer};
+use crate::etcd::{Credentials, Members, Observer};
 use crate::formation;
 use crate::identity::{Handover, Identity, Keeper, Problem, inventory, keep_bootstrap_applied};
 use crate::management::{self, Issuers};
@@ -53,11 +53,12 @@ impl ControlPlaneTask {
         self.api.found(self.management_identity(&leaves).await);
         self.publish_certificates(&leaves);
         let (leaves_sender, mut renewed) = watch::channel(Arc::clone(&leaves));
-        self.board.set_members(self.members(renewed.clone()));
-        tokio::spawn(
-            self.observer(renewed.clone())
-                .run(self.publishers.etcd.clone()),
-        );
+        let credentials = Credentials {
+            roots: Arc::clone(&self.identity.roots),
+            leaves: renewed.clone(),
+        };
+        self.board.set_members(self.members(credentials.clone()));
+        tokio::spawn(self.observer(credentials).run(self.publishers.etcd.clone()));
         tokio::spawn(self.keeper().run(leaves_sender));
 
         let deployment = Deployment {
@@ -120,29 +121,22 @@ impl ControlPlaneTask {
         }
     }
 
-    fn members(&self, leaves: watch::Receiver<Arc<Leaves>>) -> Members {
+    fn members(&self, credentials: Credentials) -> Members {
         let masters = self.seed.masters.iter();
         let addresses = masters.map(|master| (master.name.clone(), master.address));
         Members {
             addresses: addresses.collect(),
             port: ETCD_CLIENT_PORT,
-            roots: Arc::clone(&self.identity.roots),
-            leaves,
+            credentials,
             scale: self.node.scale,
         }
     }
 
-    fn observer(&self, leaves: watch::Receiver<Arc<Leaves>>) -> Observer {
-        let names = self.identity.members.iter().filter_map(|member| {
-            let masters = &mut self.seed.masters.iter();
-            let master = masters.find(|master| master.address == member.address)?;
-            Some((member.machine_id.clone(), master.name.clone()))
-        });
+    fn observer(&self, credentials: Credentials) -> Observer {
         Observer {
             address: SocketAddr::new(self.master.address, ETCD_CLIENT_PORT),
-            roots: Arc::clone(&self.identity.roots),
-            leaves,
-            names: names.collect(),
+            credentials,
+            names: self.identity.names.clone(),
             scale: self.node.scale,
         }
     }
