@@ -184,6 +184,42 @@ fn logins_are_limited() {
 }
 
 #[test]
+fn strangers_cannot_fill_the_log_and_operators_are_in_it_whatever_they_do() {
+    let key = OperatorPrivateKey::generate().unwrap();
+    let node = TestNode::start(&[key.public()]);
+    block(async {
+        let mut connection = node.client(None).connect().await.unwrap();
+        let path = format!("/{}", "x".repeat(8000));
+        for _ in 0..500 {
+            let refused = connection.ask("ask", &path, None::<&()>).await;
+            assert_eq!(refused.unwrap_err().code, "not-found");
+        }
+        let flooded = node.log();
+        assert!(flooded.lines().count() < 30, "{flooded}");
+        assert!(flooded.len() < 30 * 500, "{}", flooded.len());
+
+        let certificate = connection.certificate().to_vec();
+        let challenge = challenge(&mut connection, &key).await;
+        login(&mut connection, &proof(&key, &certificate, &challenge))
+            .await
+            .unwrap();
+        status(&node.client(Some(&node.credentials(&key, Duration::ZERO))))
+            .await
+            .unwrap();
+    });
+    let log = node.log();
+    let of_operator: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains(&key.public().to_string()))
+        .collect();
+    let [login, request] = of_operator[..] else {
+        panic!("{log}");
+    };
+    assert!(login.contains("has logged in"), "{login}");
+    assert!(request.contains(routes::STATUS), "{request}");
+}
+
+#[test]
 fn everything_but_the_login_needs_a_certificate_that_is_good_now() {
     let key = OperatorPrivateKey::generate().unwrap();
     let node = TestNode::start(&[key.public()]);

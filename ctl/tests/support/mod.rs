@@ -28,6 +28,7 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What the tests look at afterwards.
 #[derive(Debug, Default)]
@@ -46,6 +47,7 @@ pub(crate) struct TestNode {
     pub(crate) quiet_ended: threads::Receiver<()>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) seen: Arc<Mutex<Seen>>,
+    log: Log,
     authorities: Authorities,
     identity: watch::Sender<Arc<Identity>>,
     /// Dropped at the end: the server's thread waits for it.
@@ -101,6 +103,21 @@ fn identity(
         kubernetes_server: "https://10.20.0.11:6443".to_owned(),
     };
     Identity::new(&leaf, issuers).expect("an identity")
+}
+
+/// What the server has logged.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Answers {
@@ -178,7 +195,14 @@ impl TestNode {
         let (running, stop) = threads::channel::<()>();
         let noted = Arc::clone(&seen);
         let rebooted = Arc::clone(&status);
+        let log = Log::default();
+        let written = Mutex::new(log.clone());
         std::thread::spawn(move || {
+            let _logging = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(written)
+                .finish()
+                .set_default();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -229,6 +253,7 @@ impl TestNode {
             quiet_ended,
             fingerprint,
             seen,
+            log,
             authorities,
             identity,
             _running: running,
@@ -249,6 +274,11 @@ impl TestNode {
         let fingerprint = provisional.fingerprint();
         self.identity.send_replace(Arc::new(provisional));
         fingerprint
+    }
+
+    /// What the server has logged up to now.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.0.lock().expect("no panic")).into_owned()
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

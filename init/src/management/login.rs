@@ -131,6 +131,8 @@ impl Login {
         let certificate = issue_operator(operator, &issuers.operators, OffsetDateTime::now_utc())
             .map_err(failed)?;
         let expires = Description::of_pem(&certificate).map_err(failed)?.not_after;
+        // Always, while not every line about strangers is logged.
+        tracing::info!(address = %caller.address, %operator, %expires, "an operator has logged in");
         Ok(LoginAnswer {
             format: FORMAT,
             certificate,

@@ -16,6 +16,10 @@ use super::caller::Caller;
 use super::login::Login;
 use super::node::{Commands, LogRequest, Node, PowerAction};
 use super::{found, kubeconfig, power};
+use crate::serving::Remarks;
+
+/// Of a path, what is logged, in characters; the paths of this API are shorter.
+const PATH_TOLD: usize = 128;
 
 /// What the routes work with.
 pub(super) struct Routes {
@@ -24,6 +28,8 @@ pub(super) struct Routes {
     pub(super) login: Login,
     /// For a request's body, and for the supervisor to take a command.
     pub(super) patience: Duration,
+    /// What is logged of those who are no operators.
+    pub(super) remarks: Remarks,
 }
 
 /// A path of this API.
@@ -65,21 +71,32 @@ impl<'a> Route<'a> {
 }
 
 impl Routes {
-    /// Answers a request, and logs who asked for what and what became of it.
+    /// Answers a request, and logs who asked for what and what became of it: of operators everything.
     pub(super) async fn answer(
         &self,
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let method = request.method().clone();
+        let path: String = request.uri().path().chars().take(PATH_TOLD).collect();
+        // Before it is answered, as that may take until the certificate has expired.
+        let kept_back = match caller.administrator() {
+            Ok(_) => Some(0),
+            Err(_) => self.remarks.about(caller.address.ip()),
+        };
         match self.route(caller, request).await {
             Ok(answer) => {
-                tracing::info!(%caller, %method, path, status = answer.status().as_u16(), "request");
+                let status = answer.status().as_u16();
+                if let Some(kept_back) = kept_back {
+                    tracing::info!(%caller, %method, path, status, kept_back, "request");
+                }
                 answer
             }
             Err(error) => {
                 let status = error.code.http_status();
-                tracing::warn!(%caller, %method, path, status, why = error.message, "request refused");
+                if let Some(kept_back) = kept_back {
+                    tracing::warn!(%caller, %method, path, status, why = error.message, kept_back, "request refused");
+                }
                 refusal(&error)
             }
         }

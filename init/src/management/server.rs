@@ -21,7 +21,7 @@ use super::login::Login;
 use super::node::{Commands, Node};
 use super::routes::Routes;
 use crate::error_chain::with_sources;
-use crate::serving::{Place, Places, Shares, accept};
+use crate::serving::{Place, Places, Remarks, Shares, accept};
 
 /// Connections of operators at a time, and those of one operator. Nobody takes such a place away from one who has it.
 const OPERATORS: (usize, usize) = (48, 16);
@@ -75,6 +75,7 @@ impl Server {
                 commands,
                 login,
                 patience,
+                remarks: Remarks::new(),
             },
             scale,
             operators: Shares::new(OPERATORS.0, OPERATORS.1),
@@ -100,11 +101,15 @@ impl Server {
         let stream = match place.hold(handshake).await {
             Some(Ok(Ok(stream))) => stream,
             Some(Ok(Err(error))) => {
-                tracing::info!(%address, error = %with_sources(&error), "no TLS with a client");
+                if let Some(kept_back) = self.routes.remarks.about(address.ip()) {
+                    tracing::info!(%address, error = %with_sources(&error), kept_back, "no TLS with a client");
+                }
                 return;
             }
             Some(Err(_)) => {
-                tracing::info!(%address, "a client did not finish its TLS handshake");
+                if let Some(kept_back) = self.routes.remarks.about(address.ip()) {
+                    tracing::info!(%address, kept_back, "a client did not finish its TLS handshake");
+                }
                 return;
             }
             None => {

@@ -1,8 +1,9 @@
 //! What the node's own servers have in common: taking connections, and bounds for those who
-//! have proved nothing yet.
+//! have proved nothing yet, also for what is logged about them.
 
 mod places;
 mod rate;
+mod remarks;
 mod shares;
 
 use std::io::ErrorKind;
@@ -13,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use places::{Place, Places};
 pub(crate) use rate::RateLimit;
+pub(crate) use remarks::Remarks;
 pub(crate) use shares::Shares;
 
 /// The pause after an accept failed for want of memory or descriptors.
