@@ -7,8 +7,8 @@ pub const CAPACITY: usize = 256;
 
 /// Exits in the order in which they happened.
 ///
-/// When it is full, the oldest that was nobody's service makes room, and only if there is none, the
-/// oldest of all: a flood of orphans must not push out how etcd ended.
+/// When it is full, the oldest of those that matter least makes room: a flood of orphans must not push out how etcd
+/// ended, not even when they are etcd's own.
 #[derive(Debug)]
 pub struct ExitTable {
     entries: [Entry; CAPACITY],
@@ -16,10 +16,21 @@ pub struct ExitTable {
     dropped: u64,
 }
 
+/// What an ended process was; the later, the more its exit matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nobody's service.
+    Stranger,
+    /// In a service's control group, but not what the supervisor has started there.
+    Helper,
+    /// A service itself: in its control group, the leader of a session, as the supervisor starts it.
+    Service,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     exit: Exit,
-    of_service: bool,
+    origin: Origin,
     to_send: bool,
 }
 
@@ -31,7 +42,7 @@ const EMPTY: Entry = Entry {
         },
         wait_status: 0,
     },
-    of_service: false,
+    origin: Origin::Stranger,
     to_send: false,
 };
 
@@ -46,21 +57,24 @@ impl Default for ExitTable {
 }
 
 impl ExitTable {
-    /// Keeps an exit, to be sent to the supervisor. `of_service` says whether the process was in a
-    /// service's control group. Returns the exit that had to be dropped for it.
-    pub fn keep(&mut self, exit: Exit, of_service: bool) -> Option<Exit> {
-        let dropped = (self.length == CAPACITY).then(|| {
-            let victim = self
-                .entries
-                .iter()
-                .position(|entry| !entry.of_service)
-                .unwrap_or(0);
+    /// Keeps an exit, to be sent to the supervisor. Returns the exit that had to be dropped for it, which is the new
+    /// one itself when all others matter more.
+    pub fn keep(&mut self, exit: Exit, origin: Origin) -> Option<Exit> {
+        let mut dropped = None;
+        if self.length == CAPACITY {
             self.dropped += 1;
-            self.remove(victim)
-        });
+            // Of those that matter alike, the first is the oldest.
+            let oldest_least = (0..CAPACITY).min_by_key(|&index| self.entries[index].origin);
+            match oldest_least {
+                Some(victim) if self.entries[victim].origin <= origin => {
+                    dropped = Some(self.remove(victim));
+                }
+                _ => return Some(exit),
+            }
+        }
         self.entries[self.length] = Entry {
             exit,
-            of_service,
+            origin,
             to_send: true,
         };
         self.length += 1;
@@ -156,7 +170,7 @@ mod tests {
     fn an_exit_is_sent_once_and_replayed_until_it_is_acknowledged() {
         let mut table = ExitTable::default();
         for pid in [5, 3, 9] {
-            assert_eq!(table.keep(exit(pid), true), None);
+            assert_eq!(table.keep(exit(pid), Origin::Service), None);
         }
         assert_eq!(send_all(&mut table), [5, 3, 9]);
         assert_eq!(send_all(&mut table), [0; 0]);
@@ -169,9 +183,9 @@ mod tests {
     #[test]
     fn a_new_supervisor_gets_old_exits_only_when_it_asks() {
         let mut table = ExitTable::default();
-        table.keep(exit(1), true);
+        table.keep(exit(1), Origin::Service);
         table.hold();
-        table.keep(exit(2), true);
+        table.keep(exit(2), Origin::Service);
         assert_eq!(send_all(&mut table), [2]);
         table.replay();
         assert_eq!(send_all(&mut table), [1, 2]);
@@ -180,7 +194,7 @@ mod tests {
     #[test]
     fn the_same_number_of_another_process_is_not_acknowledged() {
         let mut table = ExitTable::default();
-        table.keep(exit(7), true);
+        table.keep(exit(7), Origin::Service);
         table.acknowledge(ProcessKey {
             pid: 7,
             start_time: 71,
@@ -190,19 +204,41 @@ mod tests {
     }
 
     #[test]
-    fn when_full_a_stranger_makes_room_before_any_service() {
+    fn when_full_the_oldest_that_matters_least_makes_room() {
         let mut table = ExitTable::default();
         for pid in 0..256 {
-            assert_eq!(table.keep(exit(pid), pid != 100 && pid != 200), None);
+            let origin = match pid {
+                100 | 200 => Origin::Stranger,
+                50 => Origin::Helper,
+                _ => Origin::Service,
+            };
+            assert_eq!(table.keep(exit(pid), origin), None);
         }
-        assert_eq!(table.keep(exit(300), true), Some(exit(100)));
-        assert_eq!(table.keep(exit(301), false), Some(exit(200)));
-        assert_eq!(table.keep(exit(302), true), Some(exit(301)));
-        assert_eq!(table.keep(exit(303), true), Some(exit(0)));
-        assert_eq!(table.dropped(), 4);
+        assert_eq!(table.keep(exit(300), Origin::Service), Some(exit(100)));
+        assert_eq!(table.keep(exit(301), Origin::Stranger), Some(exit(200)));
+        assert_eq!(table.keep(exit(302), Origin::Helper), Some(exit(301)));
+        assert_eq!(table.keep(exit(303), Origin::Service), Some(exit(50)));
+        assert_eq!(
+            table.keep(exit(304), Origin::Stranger),
+            Some(exit(304)),
+            "all others matter more"
+        );
+        assert_eq!(table.keep(exit(305), Origin::Service), Some(exit(302)));
+        assert_eq!(table.keep(exit(306), Origin::Service), Some(exit(0)));
+        assert_eq!(table.dropped(), 7);
         let kept = send_all(&mut table);
         assert_eq!(kept.len(), CAPACITY);
         assert_eq!(kept[..2], [1, 2]);
-        assert_eq!(kept[253..], [300, 302, 303]);
+        assert_eq!(kept[252..], [300, 303, 305, 306]);
+    }
+
+    #[test]
+    fn a_service_that_forks_without_end_does_not_push_out_how_it_ended() {
+        let mut table = ExitTable::default();
+        table.keep(exit(1), Origin::Service);
+        for pid in 2..2000 {
+            table.keep(exit(pid), Origin::Helper);
+        }
+        assert_eq!(send_all(&mut table)[0], 1);
     }
 }

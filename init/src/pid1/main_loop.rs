@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::children::{Next, Program, next_ended};
 use super::ending::{Shutdown, Step};
-use super::exits::{CAPACITY, ExitTable};
+use super::exits::{CAPACITY, ExitTable, Origin};
 use super::finish;
 use super::log::say;
 use super::watch::{Order, Watch};
@@ -130,11 +130,16 @@ impl<'a> MainLoop<'a> {
     }
 
     fn reap_one(&mut self, pid: Pid) {
+        let stat = zombie::stat(pid);
         let process = ProcessKey {
             pid: pid.as_raw_pid().cast_unsigned(),
-            start_time: zombie::start_time(pid),
+            start_time: stat.start_time,
         };
-        let of_service = zombie::was_of_service(pid);
+        let origin = match (zombie::was_of_service(pid), stat.led_session) {
+            (false, _) => Origin::Stranger,
+            (true, false) => Origin::Helper,
+            (true, true) => Origin::Service,
+        };
         let Ok(Some((_, status))) = waitpid(Some(pid), WaitOptions::NOHANG) else {
             return;
         };
@@ -151,7 +156,7 @@ impl<'a> MainLoop<'a> {
             wait_status: status.as_raw(),
         };
         // A flood of orphans must not become one of lines: each time that twice as many are forgotten.
-        if let Some(dropped) = self.exits.keep(exit, of_service)
+        if let Some(dropped) = self.exits.keep(exit, origin)
             && self.exits.dropped().is_power_of_two()
         {
             say!(

@@ -6,13 +6,20 @@ use std::fmt::{self, Write as _};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
-/// Its start time in clock ticks since boot, field 22 of proc_pid_stat(5); 0 if it cannot be read,
-/// which no process of the node has.
-pub(super) fn start_time(pid: Pid) -> u64 {
+/// What proc_pid_stat(5) says of it; nothing but zeros if it cannot be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// Clock ticks since boot, field 22; 0 is the start time of no process of the node.
+    pub(super) start_time: u64,
+    /// Whether it was the leader of its session, field 6.
+    pub(super) led_session: bool,
+}
+
+pub(super) fn stat(pid: Pid) -> Stat {
     let mut buffer = [0; 1024];
     read(pid, "stat", &mut buffer)
-        .and_then(parse_start_time)
-        .unwrap_or(0)
+        .and_then(|stat| parse(pid, stat))
+        .unwrap_or_default()
 }
 
 /// Whether it was in a service's control group. The kernel still tells after the group is gone.
@@ -22,14 +29,18 @@ pub(super) fn was_of_service(pid: Pid) -> bool {
 }
 
 /// The name comes second, in parentheses, and may hold spaces and parentheses of its own.
-fn parse_start_time(stat: &[u8]) -> Option<u64> {
+fn parse(pid: Pid, stat: &[u8]) -> Option<Stat> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    // The state, field 3, is the first after the name.
-    let field = stat
-        .get(name_end + 2..)?
-        .split(|byte| *byte == b' ')
-        .nth(22 - 3)?;
-    str::from_utf8(field).ok()?.parse().ok()
+    let fields = stat.get(name_end + 2..)?;
+    let field = |number: usize| {
+        // The state, field 3, is the first after the name.
+        let field = fields.split(|byte| *byte == b' ').nth(number - 3)?;
+        str::from_utf8(field).ok()?.parse::<u64>().ok()
+    };
+    Some(Stat {
+        start_time: field(22)?,
+        led_session: field(6) == u64::try_from(pid.as_raw_pid()).ok(),
+    })
 }
 
 fn is_of_service(cgroup: &[u8]) -> bool {
@@ -70,11 +81,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_start_time_behind_any_name() {
+    fn finds_its_fields_behind_any_name() {
+        let pid = |number| Pid::from_raw(number).expect("positive");
         let stat = b"42 (a) b (c) Z 1 42 42 0 -1 4 0 0 0 0 1 2 0 0 20 0 1 0 987654 0 0\n";
-        assert_eq!(parse_start_time(stat), Some(987_654));
-        assert_eq!(parse_start_time(b"42 (short) Z 1"), None);
-        assert_eq!(parse_start_time(b""), None);
+        let leader = Stat {
+            start_time: 987_654,
+            led_session: true,
+        };
+        let child = Stat {
+            led_session: false,
+            ..leader
+        };
+        assert_eq!(parse(pid(42), stat), Some(leader));
+        assert_eq!(parse(pid(43), stat), Some(child));
+        assert_eq!(parse(pid(42), b"42 (short) Z 1"), None);
+        assert_eq!(parse(pid(42), b""), None);
+    }
+
+    #[test]
+    fn the_dead_are_still_known_as_leaders_of_their_session() {
+        for (leads, program) in [(true, &["setsid", "true"][..]), (false, &["true"])] {
+            // setsid(1) executes in place unless it leads a process group, which a child of this test does not.
+            let mut child = std::process::Command::new(program[0])
+                .args(&program[1..])
+                .spawn()
+                .expect("started");
+            let pid = Pid::from_child(&child);
+            let options =
+                rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+            rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).expect("ended");
+            assert_eq!(stat(pid).led_session, leads, "{program:?}");
+            assert_ne!(stat(pid).start_time, 0);
+            child.wait().expect("reaped");
+        }
     }
 
     #[test]
@@ -85,8 +124,8 @@ mod tests {
             .rsplit(") ")
             .next()
             .and_then(|rest| rest.split(' ').nth(19));
-        assert_eq!(Some(start_time(pid).to_string().as_str()), expected);
-        assert_ne!(start_time(pid), 0);
+        assert_eq!(Some(stat(pid).start_time.to_string().as_str()), expected);
+        assert_ne!(stat(pid).start_time, 0);
     }
 
     #[test]
