@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use masthead_lab::{
+    partition::Direction,
     plan::DiskRole,
     provider::{DiskCondition, Link, ProviderKind, Signal, Wipe},
 };
@@ -112,6 +113,10 @@ pub(crate) enum Command {
         /// Names with commas between them.
         #[arg(required = true, num_args = 2.., value_name = "GROUP", value_parser = parse_group)]
         groups: Vec<Group>,
+        /// Which directions between the first group and the others are cut: both; the first is mute, and hears them;
+        /// or it is deaf, and heard by them.
+        #[arg(long, value_enum, default_value = "both")]
+        direction: Direction,
     },
     /// Put the wire together again after `partition`.
     Heal,
@@ -260,10 +265,11 @@ mod tests {
     #[test]
     fn groups_are_names_with_commas_between_them() {
         let line = CommandLine::parse_from(["lab", "partition", "m1", "m2,m3"]);
-        let Command::Partition { groups } = line.command else {
+        let Command::Partition { groups, direction } = line.command else {
             panic!("{line:?}")
         };
         assert_eq!(groups.len(), 2);
+        assert_eq!(direction, Direction::Both);
         assert!(groups[1].contains("m3"));
         for wrong in [&["m1"][..], &["m1,", "m2"], &[]] {
             let words = ["lab", "partition"].iter().chain(wrong);

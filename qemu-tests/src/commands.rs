@@ -25,6 +25,7 @@ use masthead_lab::{
     enter,
     error::{self, chain},
     namespace::{self, launcher},
+    partition::Direction,
     patience::{Look, wait_until},
     plan::ClusterPlan,
     provider::{Cable, Effective, ProviderKind},
@@ -74,8 +75,13 @@ pub(crate) fn run(line: CommandLine) -> Result<ExitCode> {
         Command::PowerOn { node } => done(lab.change(&Request::PowerOn { node })),
         Command::Console { node, follow } => done(lab.console(&node, follow)),
         Command::Link { node, link } => done(lab.change(&Request::Link { node, link })),
-        Command::Partition { groups } => done(lab.change(&Request::Partition { groups })),
-        Command::Heal => done(lab.change(&Request::Partition { groups: Vec::new() })),
+        Command::Partition { groups, direction } => {
+            done(lab.change(&Request::Partition { groups, direction }))
+        }
+        Command::Heal => done(lab.change(&Request::Partition {
+            groups: Vec::new(),
+            direction: Direction::Both,
+        })),
         Command::Cable { node, delay, loss } => done(lab.change(&Request::Cable {
             node,
             cable: Cable {

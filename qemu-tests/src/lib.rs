@@ -15,6 +15,7 @@
 //! | [`cluster`] | nodes on a provider, with an operator's way into them |
 //! | [`saved`] | a cluster in a folder, to be restored |
 //! | [`directory`], [`tools`] | `.lab/`, and the programs that a cluster needs |
+//! | [`partition`] | what a wire that is cut between groups does not carry |
 //! | [`console`] | reading what a node shows |
 //! | [`daemon`] | the process behind `lab up`, and how the other commands speak to it |
 //! | [`readyz`] | whether an apiserver is ready, at little cost |
@@ -33,6 +34,7 @@ pub mod directory;
 pub mod enter;
 pub mod error;
 pub mod namespace;
+pub mod partition;
 pub mod patience;
 pub mod plan;
 mod power;

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    partition::Cut,
     plan::{DiskRole, NodePlan},
     qemu::{MachineOptions, SavedWire},
 };
@@ -83,11 +84,11 @@ pub trait Provider: Send + Sync {
     /// cluster's wire, until the returned value is dropped.
     fn forward(&self, to: SocketAddrV4) -> Result<Forward>;
 
-    /// Cuts the wire between nodes: those of different groups do not hear each other from now on, a node in no
-    /// group hears everybody, and the host reaches all of them as before. No groups heal the wire.
+    /// Cuts the wire between nodes: nothing goes in these directions from now on, all others are as before, and the
+    /// host reaches all nodes. No cuts heal the wire.
     ///
     /// Each call replaces what the one before it said.
-    fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()>;
+    fn partition(&self, cuts: &BTreeSet<Cut>) -> Result<()>;
 
     /// What [`crate::saved`] must know of all nodes together to restore them; `node` is one of them.
     fn save(&self, _node: &NodePlan) -> Result<SavedWire> {

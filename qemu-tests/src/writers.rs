@@ -3,6 +3,9 @@
 //! Each writer makes ConfigMaps, one after the other, through one master's apiserver, and tries each again until it is
 //! acknowledged: created, or found to exist, when the answer to an earlier try was lost. What was acknowledged must be
 //! there ever after; the longest time without an acknowledgement is the outage that clients have seen.
+//!
+//! Contending writers all make the same ConfigMaps, and only the answer that it was created acknowledges one. Two such
+//! answers for one name would be two clusters.
 
 use std::{
     collections::BTreeSet,
@@ -68,6 +71,22 @@ impl Writers {
         writers_per_node: usize,
         timeout: Duration,
     ) -> Result<Self> {
+        let mut names = Vec::new();
+        for node in nodes {
+            for number in 0..writers_per_node {
+                names.push((*node, Names::Own(format!("{node}-{number}"))));
+            }
+        }
+        Self::of(cluster, names, timeout)
+    }
+
+    /// Starts one writer to the apiserver of each of these nodes, which contend for the same names.
+    pub fn contend(cluster: &Cluster, nodes: &[&str], timeout: Duration) -> Result<Self> {
+        let names = nodes.iter().map(|node| (*node, Names::Contended));
+        Self::of(cluster, names.collect(), timeout)
+    }
+
+    fn of(cluster: &Cluster, writers: Vec<(&str, Names)>, timeout: Duration) -> Result<Self> {
         // What earlier writers have made, these must not find to exist.
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
@@ -77,23 +96,21 @@ impl Writers {
             acknowledged: Mutex::default(),
         });
         let mut threads = Vec::new();
-        for node in nodes {
-            let address = cluster.apiserver(node)?;
-            for number in 0..writers_per_node {
-                let writer = Writer {
-                    shared: Arc::clone(&shared),
-                    agent: Agent::config_builder()
-                        .tls_config(tls.clone())
-                        .timeout_global(Some(timeout))
-                        .http_status_as_error(false)
-                        .build()
-                        .into(),
-                    address,
-                    node: (*node).to_owned(),
-                    prefix: format!("written-{run}-{node}-{number}"),
-                };
-                threads.push(thread::spawn(move || writer.work()));
-            }
+        for (node, names) in writers {
+            let writer = Writer {
+                shared: Arc::clone(&shared),
+                agent: Agent::config_builder()
+                    .tls_config(tls.clone())
+                    .timeout_global(Some(timeout))
+                    .http_status_as_error(false)
+                    .build()
+                    .into(),
+                address: cluster.apiserver(node)?,
+                node: node.to_owned(),
+                run,
+                names,
+            };
+            threads.push(thread::spawn(move || writer.work()));
         }
         Ok(Self { shared, threads })
     }
@@ -162,6 +179,19 @@ impl Written {
         gaps.max().unwrap_or_default()
     }
 
+    /// The names of all acknowledged writes.
+    pub fn names(&self) -> BTreeSet<String> {
+        let names = self.acknowledged.iter().map(|write| &write.name);
+        names.cloned().collect()
+    }
+
+    /// The names that were acknowledged more than once.
+    pub fn acknowledged_twice(&self) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        let names = self.acknowledged.iter().map(|write| &write.name);
+        names.filter(|name| !seen.insert(*name)).cloned().collect()
+    }
+
     /// The acknowledged writes that a master does not have. It is asked for its own view: a read that the quorum
     /// agrees on.
     pub fn missing(&self, cluster: &Cluster, node: &str) -> Result<BTreeSet<String>> {
@@ -190,32 +220,58 @@ struct Writer {
     agent: Agent,
     address: SocketAddr,
     node: String,
-    prefix: String,
+    run: u32,
+    names: Names,
+}
+
+/// How a writer names what it writes.
+enum Names {
+    /// By this prefix, which nobody else has.
+    Own(String),
+    /// As all that contend with it.
+    Contended,
+}
+
+/// What came of a try.
+enum Answer {
+    /// The ConfigMap is there, by this try.
+    Created,
+    /// It was there before.
+    Exists,
+    /// Nothing is known.
+    Unknown,
 }
 
 impl Writer {
     fn work(&self) {
-        for number in 0_u64.. {
-            let name = format!("{}-{number}", self.prefix);
-            while !self.write(&name) {
-                if self.shared.over.load(Ordering::SeqCst) {
-                    return;
+        let mut number = 0_u64;
+        while !self.shared.over.load(Ordering::SeqCst) {
+            let name = match &self.names {
+                Names::Own(prefix) => format!("written-{}-{prefix}-{number}", self.run),
+                Names::Contended => format!("contended-{}-{number}", self.run),
+            };
+            let acknowledged = match (self.write(&name), &self.names) {
+                // One of its own that exists: an earlier try went through, and its answer was lost.
+                (Answer::Created, _) | (Answer::Exists, Names::Own(_)) => true,
+                (Answer::Exists, Names::Contended) => false,
+                (Answer::Unknown, _) => {
+                    thread::sleep(BETWEEN_TRIES);
+                    continue;
                 }
-                thread::sleep(BETWEEN_TRIES);
+            };
+            if acknowledged {
+                self.shared.acknowledged().push(Acknowledged {
+                    name,
+                    through: self.node.clone(),
+                    at: Instant::now(),
+                });
             }
-            self.shared.acknowledged().push(Acknowledged {
-                name,
-                through: self.node.clone(),
-                at: Instant::now(),
-            });
-            if self.shared.over.load(Ordering::SeqCst) {
-                return;
-            }
+            number += 1;
         }
     }
 
-    /// One try. True when the ConfigMap is there for certain.
-    fn write(&self, name: &str) -> bool {
+    /// One try.
+    fn write(&self, name: &str) -> Answer {
         let url = format!(
             "https://{}/api/v1/namespaces/default/configmaps",
             self.address
@@ -227,11 +283,16 @@ impl Writer {
             .post(url)
             .content_type("application/json")
             .send(object.to_string());
-        let Ok(mut answer) = answer else { return false };
+        let Ok(mut answer) = answer else {
+            return Answer::Unknown;
+        };
         // To its end, so that the connection can be used again.
         let whole = answer.body_mut().read_to_vec().is_ok();
-        // 409, AlreadyExists: an earlier try went through, and its answer was lost.
-        whole && matches!(answer.status().as_u16(), 201 | 409)
+        match answer.status().as_u16() {
+            201 if whole => Answer::Created,
+            409 if whole => Answer::Exists,
+            _ => Answer::Unknown,
+        }
     }
 }
 
@@ -267,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_gap_is_between_acknowledgements_or_before_the_end() {
+    fn gaps_and_names_are_those_of_the_acknowledgements() {
         let start = Instant::now();
         let at = |seconds: u64, through: &str| Acknowledged {
             name: seconds.to_string(),
@@ -281,5 +342,10 @@ mod tests {
         assert_eq!(written.longest_gap(None), Duration::from_secs(2));
         assert_eq!(written.longest_gap(Some("m1")), Duration::from_secs(4));
         assert_eq!(written.longest_gap(Some("m2")), Duration::from_secs(1));
+        assert!(written.acknowledged_twice().is_empty());
+        let mut twice = written;
+        twice.acknowledged.push(at(3, "m1"));
+        let names = BTreeSet::from(["3".to_owned()]);
+        assert_eq!(twice.acknowledged_twice(), names);
     }
 }

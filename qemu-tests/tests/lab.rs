@@ -429,6 +429,13 @@ fn a_partition_cuts_groups_apart_until_it_is_healed() {
     assert!(!lab.hears("m1", 2));
     lab.done(&["heal"]);
     assert!(lab.hears("m1", 2) && lab.hears("m2", 1));
+    // Nothing that needs an answer works in either direction then.
+    for direction in ["mute", "deaf"] {
+        lab.done(&["partition", "m1", "m2", "--direction", direction]);
+        assert!(!lab.hears("m1", 2) && !lab.hears("m2", 1), "{direction}");
+        assert!(lab.hears("m1", 3) && lab.hears("m2", 3), "{direction}");
+    }
+    lab.done(&["heal"]);
 
     lab.done(&["cable", "m2", "--loss", "100"]);
     assert!(!lab.hears("m1", 2) && lab.hears("m1", 3));

@@ -28,6 +28,7 @@ use crate::{
     directory::{Claim, Directory, write_private},
     error::{Error, Result},
     namespace::NamespaceProvider,
+    partition::{Direction, cuts},
     patience::{Patience, wait_until},
     plan::{ClusterPlan, MAXIMUM_MASTERS, MAXIMUM_SPARES},
     provider::{Forward, Node, Power, Provider, ProviderKind},
@@ -140,26 +141,18 @@ impl Cluster {
         self.nodes.iter().take(masters).map(AsRef::as_ref)
     }
 
-    /// Cuts the wire between nodes: see [`Provider::partition`].
-    pub fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()> {
-        let mut seen = BTreeSet::new();
+    /// Cuts the wire between groups of nodes; a node in no group hears everybody, and is heard. Replaces what was cut
+    /// before.
+    pub fn partition(&self, groups: &[BTreeSet<String>], direction: Direction) -> Result<()> {
         for name in groups.iter().flatten() {
             self.node(name)?;
-            if !seen.insert(name) {
-                return Err(Error::Refused(format!("{name} is in two groups")));
-            }
         }
-        if groups.len() == 1 {
-            return Err(Error::Refused(
-                "one group is not cut off from anything: name two, such as `m1 m2,m3`".to_owned(),
-            ));
-        }
-        self.provider.partition(groups)
+        self.provider.partition(&cuts(groups, direction)?)
     }
 
     /// Puts the wire between nodes together again.
     pub fn heal(&self) -> Result<()> {
-        self.provider.partition(&[])
+        self.provider.partition(&BTreeSet::new())
     }
 
     /// All nodes, m1 first, spares last.

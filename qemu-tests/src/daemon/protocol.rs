@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     cluster::{Description, Progress},
+    partition::Direction,
     plan::{ClusterPlan, DiskRole},
     provider::{Cable, DiskCondition, Effective, Link, ProviderKind, Signal, Wipe},
     tools::Tools,
@@ -72,6 +73,8 @@ pub enum Request {
     Partition {
         /// Names.
         groups: Vec<BTreeSet<String>>,
+        /// Which ways.
+        direction: Direction,
     },
     /// Make a node's cable a bad one, or a good one.
     Cable {

@@ -254,7 +254,9 @@ fn perform(cluster: &Cluster, request: &Request) -> Result<Outcome> {
         Request::Status => Ok(Outcome::Cluster(cluster.describe())),
         Request::PowerCut { node } => cluster.node(node)?.cut_power().map(|()| Outcome::Nothing),
         Request::PowerOn { node } => cluster.node(node)?.power_on().map(|()| Outcome::Nothing),
-        Request::Partition { groups } => cluster.partition(groups).map(|()| Outcome::Nothing),
+        Request::Partition { groups, direction } => cluster
+            .partition(groups, *direction)
+            .map(|()| Outcome::Nothing),
         Request::Cable { node, cable } => cluster
             .node(node)?
             .set_cable(*cable)

@@ -12,6 +12,7 @@ use std::{
 use super::wire::Wire;
 use crate::{
     error::{Error, Result},
+    partition::Cut,
     provider::{Cable, ProviderKind},
 };
 
@@ -23,7 +24,7 @@ pub(super) struct Faults {
 
 #[derive(Default)]
 struct State {
-    groups: Vec<BTreeSet<String>>,
+    cuts: BTreeSet<Cut>,
     /// Of the nodes that have a bad one.
     cables: BTreeMap<String, Cable>,
 }
@@ -37,9 +38,9 @@ impl Faults {
     }
 
     /// See [`crate::provider::Provider::partition`].
-    pub(super) fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()> {
+    pub(super) fn partition(&self, cuts: &BTreeSet<Cut>) -> Result<()> {
         let mut state = self.state();
-        state.groups = groups.to_vec();
+        state.cuts.clone_from(cuts);
         self.filter(&state)
     }
 
@@ -66,7 +67,7 @@ impl Faults {
     }
 
     fn filter(&self, state: &State) -> Result<()> {
-        let rules = rules(&state.groups, &state.cables);
+        let rules = rules(&state.cuts, &state.cables);
         self.wire.run("nft", &["--file", "-"], rules)
     }
 
@@ -100,23 +101,14 @@ impl Faults {
 }
 
 /// All rules of the bridge's filter, as one transaction that replaces those before.
-fn rules(groups: &[BTreeSet<String>], cables: &BTreeMap<String, Cable>) -> String {
+fn rules(cuts: &BTreeSet<Cut>, cables: &BTreeMap<String, Cable>) -> String {
     let mut rules = String::new();
     let mut rule = |rule: String| {
         // Writing to a string does not fail.
         let _ = writeln!(rules, "    {rule}");
     };
-    for (index, group) in groups.iter().enumerate() {
-        let others = groups.iter().enumerate();
-        let others = others.filter(|(other, _)| *other != index);
-        for (from, to) in group.iter().flat_map(|from| {
-            others
-                .clone()
-                .flat_map(|(_, other)| other)
-                .map(move |to| (from, to))
-        }) {
-            rule(format!("iifname \"{from}\" oifname \"{to}\" drop"));
-        }
+    for Cut { from, to } in cuts {
+        rule(format!("iifname \"{from}\" oifname \"{to}\" drop"));
     }
     for (node, cable) in cables.iter().filter(|(_, cable)| cable.loss_percent > 0.0) {
         // Of a million numbers from 0 on, the last that means a loss.
@@ -141,27 +133,19 @@ mod tests {
 
     use super::*;
 
-    fn group(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
     #[test]
-    fn a_partition_cuts_both_ways_and_nobody_else() {
-        let rules = rules(&[group(&["m1"]), group(&["m2", "m3"])], &BTreeMap::new());
+    fn a_cut_drops_what_goes_in_its_direction() {
+        let cut = Cut {
+            from: "m1".to_owned(),
+            to: "m2".to_owned(),
+        };
+        let rules = rules(&BTreeSet::from([cut]), &BTreeMap::new());
         let dropped: Vec<&str> = rules
             .lines()
             .filter(|line| line.contains("drop"))
             .map(str::trim)
             .collect();
-        assert_eq!(
-            dropped,
-            [
-                r#"iifname "m1" oifname "m2" drop"#,
-                r#"iifname "m1" oifname "m3" drop"#,
-                r#"iifname "m2" oifname "m1" drop"#,
-                r#"iifname "m3" oifname "m1" drop"#,
-            ]
-        );
+        assert_eq!(dropped, [r#"iifname "m1" oifname "m2" drop"#]);
     }
 
     #[test]
@@ -170,7 +154,10 @@ mod tests {
             delay: Duration::ZERO,
             loss_percent: 2.5,
         };
-        let rules = rules(&[], &BTreeMap::from([("m2".to_owned(), cable)]));
+        let rules = rules(
+            &BTreeSet::new(),
+            &BTreeMap::from([("m2".to_owned(), cable)]),
+        );
         assert!(
             rules.contains(r#"iifname "m2" numgen random mod 1000000 <= 24999 drop"#),
             "{rules}"

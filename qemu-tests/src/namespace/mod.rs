@@ -40,6 +40,7 @@ use std::{
 
 use crate::{
     error::{Attempt, Error, Result},
+    partition::Cut,
     plan::NodePlan,
     provider::{Forward, Node, Provider, ProviderKind},
 };
@@ -106,8 +107,8 @@ impl Provider for NamespaceProvider {
         Ok(Forward::new(local, guard))
     }
 
-    fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()> {
-        self.machinery.faults.partition(groups)
+    fn partition(&self, cuts: &BTreeSet<Cut>) -> Result<()> {
+        self.machinery.faults.partition(cuts)
     }
 }
 

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Attempt, Error, Result},
+    partition::Cut,
     plan::{GATEWAY, NodePlan, PREFIX},
     provider::{Forward, Node, Provider, ProviderKind},
     switch::{
@@ -171,16 +172,10 @@ impl Provider for VmProvider {
         Ok(Forward::new(local, guard))
     }
 
-    fn partition(&self, groups: &[BTreeSet<String>]) -> Result<()> {
+    fn partition(&self, cuts: &BTreeSet<Cut>) -> Result<()> {
         let ports = self.ports();
-        let of = |group: &BTreeSet<String>| {
-            group
-                .iter()
-                .filter_map(|name| ports.get(name).copied())
-                .collect()
-        };
-        let groups: Vec<Vec<PortNumber>> = groups.iter().map(of).collect();
-        self.switch.partition(&groups);
+        let of = |cut: &Cut| Some((*ports.get(&cut.from)?, *ports.get(&cut.to)?));
+        self.switch.cut(cuts.iter().filter_map(of).collect());
         Ok(())
     }
 

@@ -84,20 +84,9 @@ impl Switch {
         self.table().ports[port].cable = Some(cable);
     }
 
-    /// Ports of different groups do not hear each other from now on; whoever is in none hears everybody. Replaces
-    /// what was said before.
-    pub fn partition(&self, groups: &[Vec<PortNumber>]) {
-        let mut cut = HashSet::new();
-        for (index, group) in groups.iter().enumerate() {
-            let others = groups.iter().enumerate();
-            let others = others.filter(|(other, _)| *other != index);
-            let others: Vec<_> = others.flat_map(|(_, ports)| ports).collect();
-            let pairs = group
-                .iter()
-                .flat_map(|from| others.iter().map(move |to| (*from, **to)));
-            cut.extend(pairs);
-        }
-        self.table().cut = cut;
+    /// Carries nothing from the first port of a pair to the second from now on. Replaces what was said before.
+    pub fn cut(&self, pairs: HashSet<(PortNumber, PortNumber)>) {
+        self.table().cut = pairs;
     }
 
     /// Connects something to a port: frames for it come out of the receiver.
@@ -293,14 +282,19 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_cuts_groups_apart_and_nobody_else() {
+    fn a_cut_stops_one_direction_and_nobody_else() {
         let (switch, [(one, at_one), (two, at_two), (_, at_three)]) = three_ports();
-        switch.partition(&[vec![one], vec![two]]);
+        switch.cut(HashSet::from([(one, two)]));
+        switch.send(one, &frame(ALL, A));
+        switch.send(two, &frame(ALL, B));
+        assert!(at_two.try_recv().is_err() && at_one.try_recv().is_ok());
+        assert_eq!(at_three.try_iter().count(), 2, "the third hears both");
+        switch.cut(HashSet::from([(one, two), (two, one)]));
         switch.send(one, &frame(ALL, A));
         switch.send(two, &frame(ALL, B));
         assert!(at_two.try_recv().is_err() && at_one.try_recv().is_err());
         assert_eq!(at_three.try_iter().count(), 2, "the third hears both");
-        switch.partition(&[]);
+        switch.cut(HashSet::new());
         switch.send(one, &frame(ALL, A));
         assert!(at_two.try_recv().is_ok());
     }
