@@ -13,6 +13,11 @@ pub(crate) fn harmless(text: &str) -> String {
         .collect()
 }
 
+/// A table's cell: one line without control characters.
+pub(crate) fn cell(text: &str) -> String {
+    harmless(text).replace(['\n', '\t'], " ")
+}
+
 /// Bytes with units of 1024, three digits or so: `512B`, `1.5KiB`, `20GiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -49,6 +49,19 @@ fn write(name: &str, manifest: &str) -> String {
     format!("build/variants/{name}.toml")
 }
 
+/// Builds what `build/variants/NAME.toml` says, from the shipped inputs, into `build/variants/NAME`.
+fn build(manifest: &str) {
+    let output = manifest.trim_end_matches(".toml");
+    let lock = ["--lock", "configs/image.lock"];
+    imagebuild(
+        &[
+            &["build", "--manifest", manifest, "--output", output],
+            &lock[..],
+        ]
+        .concat(),
+    );
+}
+
 /// Serves the files of a folder on the loopback interface for as long as the process lives; returns the address.
 fn serve(folder: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -83,7 +96,7 @@ fn serve(folder: PathBuf) -> String {
 #[test]
 #[ignore = "needs a built image, and builds two: minutes"]
 fn components_from_a_folder_and_from_addresses_make_the_same_root() {
-    let (root, lock) = (repository(), "configs/image.lock");
+    let root = repository();
     let official = root.join("build/variants/official");
     fs::create_dir_all(&official).expect("a folder");
     // kubectl is for the lab.
@@ -106,16 +119,7 @@ fn components_from_a_folder_and_from_addresses_make_the_same_root() {
     );
     let directory = manifest(&[(COMPONENTS, &components), larger]);
     let path = write("directory", &directory);
-    let output = "build/variants/directory";
-    imagebuild(&[
-        "build",
-        "--manifest",
-        &path,
-        "--lock",
-        lock,
-        "--output",
-        output,
-    ]);
+    build(&path);
 
     let archive = official.join("etcd.tar");
     run(Command::new("tar")
@@ -140,16 +144,7 @@ fn components_from_a_folder_and_from_addresses_make_the_same_root() {
     }
     let urls = manifest(&[(COMPONENTS, &components), larger]);
     let path = write("urls", &urls);
-    let output = "build/variants/urls";
-    imagebuild(&[
-        "build",
-        "--manifest",
-        &path,
-        "--lock",
-        lock,
-        "--output",
-        output,
-    ]);
+    build(&path);
 
     let packed = |name: &str| {
         let path = root.join("build/variants").join(name).join("root.erofs");

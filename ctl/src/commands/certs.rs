@@ -10,7 +10,7 @@ use super::statuses::{Seen, ask_all, outcome};
 use crate::Failure;
 use crate::duration;
 use crate::table::Table;
-use crate::text::harmless;
+use crate::text::cell;
 
 /// Lists the certificates of all nodes that were asked for.
 pub(super) async fn run(session: &Session) -> Result<(), Failure> {
@@ -50,7 +50,6 @@ fn render(seen: &[Seen], now: Timestamp) -> String {
 }
 
 fn row(node: &str, certificate: &Certificate, now: Timestamp) -> Vec<String> {
-    let cell = |text: &str| harmless(text).replace(['\n', '\t'], " ");
     let left = |moment: Timestamp, over: &str| match now.seconds_until(moment) {
         seconds if seconds > 0 => duration::format(seconds),
         _ => over.to_owned(),

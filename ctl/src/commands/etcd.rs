@@ -10,8 +10,9 @@ use crate::cli::EtcdLeader;
 use crate::client::unreadable;
 use crate::{Exit, Failure};
 
-/// Codes of failures after which another node is asked: nobody has heard the word.
-const UNHEARD: [&str; 3] = ["timeout", "unreachable", "connection-refused"];
+/// Codes of failures after which another node is asked. One that did not answer in time may have passed the word on:
+/// to hand over twice to the same member is to do it once.
+const UNANSWERED: [&str; 3] = ["timeout", "unreachable", "connection-refused"];
 
 /// Has the leader of etcd hand over to another master's member. Any node passes the word on.
 pub(super) async fn leader(session: &Session, arguments: EtcdLeader) -> Result<(), Failure> {
@@ -30,7 +31,7 @@ pub(super) async fn leader(session: &Session, arguments: EtcdLeader) -> Result<(
         };
         let client = session.client(context, &target.node)?;
         match client.ask(what, routes::ETCD_LEADER, Some(&request)).await {
-            Err(failure) if UNHEARD.contains(&&*failure.code) && targets.len() > 0 => {}
+            Err(failure) if UNANSWERED.contains(&&*failure.code) && targets.len() > 0 => {}
             answer => break answer,
         }
     };

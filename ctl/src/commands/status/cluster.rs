@@ -7,9 +7,8 @@ use masthead_api::Status;
 use masthead_api::cluster::Availability;
 use masthead_api::etcd::Etcd;
 
-use super::render::cell;
 use crate::table::Table;
-use crate::text::size;
+use crate::text::{cell, size};
 
 /// What the masters' statuses say together, by name. None while no member of etcd answers.
 pub(super) struct Cluster<'a> {

@@ -8,7 +8,7 @@ use masthead_api::{Reason, Timestamp};
 use crate::Failure;
 use crate::duration;
 use crate::table::Table;
-use crate::text::{harmless, size};
+use crate::text::{cell, harmless, size};
 
 /// How many of a failing service's last lines are shown.
 const LAST_LINES: usize = 5;
@@ -87,11 +87,6 @@ pub(super) fn render<'a>(
     }
     text.push_str(&stories);
     text
-}
-
-/// A table's cell: one line without control characters.
-pub(super) fn cell(text: &str) -> String {
-    harmless(text).replace(['\n', '\t'], " ")
 }
 
 fn condition(status: &Status) -> String {
