@@ -19,7 +19,10 @@ pub mod output;
 pub mod peer;
 pub mod pid1;
 pub mod process;
+mod role;
 pub mod seed_source;
 pub mod services;
 mod serving;
 pub mod supervisor;
+
+pub use role::run;

@@ -1,28 +1,7 @@
 //! `/init`: PID 1 of a node, and as `/init supervisor` its supervisor.
 
-use std::env;
-use std::ffi::OsString;
-use std::process::{self, ExitCode};
-
-use masthead_init::node::SupervisorOptions;
-use masthead_init::{pid1, supervisor};
-
-/// `EX_USAGE` of sysexits(3).
-const WRONG_USAGE: u8 = 64;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
-    match arguments.split_first() {
-        Some((role, options)) if role == "supervisor" => match SupervisorOptions::parse(options) {
-            Ok(options) => supervisor::run(&options),
-            Err(error) => refuse(&error),
-        },
-        _ if process::id() == 1 => pid1::main(&arguments),
-        _ => refuse(&"this is PID 1 of a Masthead node, and process 1 is another one here"),
-    }
-}
-
-fn refuse(reason: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("init: {reason}");
-    ExitCode::from(WRONG_USAGE)
+    masthead_init::run(masthead_peer_protocol::SPOKEN)
 }

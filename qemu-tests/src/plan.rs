@@ -1,6 +1,7 @@
 //! What a cluster is made of: all that follows from a few numbers.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
     path::PathBuf,
@@ -48,6 +49,8 @@ pub struct ClusterPlan {
     /// A folder whose files replace those of the same path in the node's root, for positive
     /// controls that need a broken program. Only namespaces can do that.
     pub root_changes: Option<PathBuf>,
+    /// The same for some nodes, by name, in place of those for all.
+    pub root_changes_of: BTreeMap<String, PathBuf>,
     /// Lines that are appended to the seed, such as `[kubernetes.flags]` tables.
     pub seed_extra: String,
 }
@@ -63,6 +66,7 @@ impl ClusterPlan {
             directory: directory.into(),
             image: image.into(),
             root_changes: None,
+            root_changes_of: BTreeMap::new(),
             seed_extra: String::new(),
         }
     }
@@ -76,7 +80,11 @@ impl ClusterPlan {
                     number,
                     directory: self.directory.join(&name),
                     image: self.image.clone(),
-                    root_changes: self.root_changes.clone(),
+                    root_changes: self
+                        .root_changes_of
+                        .get(&name)
+                        .or(self.root_changes.as_ref())
+                        .cloned(),
                     memory_mib: self.memory_mib,
                     disks: DiskRole::ALL
                         .map(|role| (role, role.usual_size_mib()))

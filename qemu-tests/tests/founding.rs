@@ -7,9 +7,9 @@ mod fixture;
 mod masters;
 mod support;
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
-use fixture::Fixture;
+use fixture::{Fixture, init_of_next_release};
 use masters::{
     A_MINUTE, THREE, bring_back, clusters, cut_all, file, formed, kubectl_through, no_etcd_runs,
     node, off, read_seed, wait_for_reason, wait_for_voters,
@@ -22,6 +22,8 @@ use masthead_lab::{
     provider::{DiskCondition, Wipe},
     tools::run,
 };
+use masthead_peer_protocol::SPOKEN;
+use serde_json::Value;
 
 #[test]
 fn three_masters_found_one_cluster_and_serve_kubernetes() {
@@ -41,6 +43,45 @@ fn five_masters_found_one_cluster() {
     let fixture = formed(5);
     wait_for_voters(&fixture, &FIVE, 5);
     assert_eq!(clusters(&fixture, &FIVE).len(), 1);
+}
+
+/// As in the middle of an upgrade: each pair speaks the highest version that both know.
+#[test]
+fn masters_of_two_releases_found_one_cluster() {
+    let fixture = Fixture::ready_with(|plan, folder| {
+        plan.masters = 3;
+        let next = init_of_next_release(folder);
+        plan.root_changes_of = ["m2", "m3"]
+            .map(|name| (name.to_owned(), next.clone()))
+            .into();
+    });
+    wait_for_voters(&fixture, &THREE, 3);
+    assert_eq!(clusters(&fixture, &THREE).len(), 1);
+    let this = u64::from(SPOKEN.newest.0);
+    for (name, spoken) in [
+        ("m1", [("m2", this), ("m3", this)]),
+        ("m2", [("m1", this), ("m3", this + 1)]),
+    ] {
+        fixture.wait_until("the versions that both speak", A_MINUTE, || {
+            let seen = protocols(&fixture, name);
+            let expected = spoken.map(|(peer, version)| (peer.to_owned(), Some(version)));
+            Look::at(
+                seen.as_ref().is_ok_and(|seen| *seen == expected.into()),
+                || format!("{seen:?}"),
+            )
+        });
+    }
+}
+
+/// Which version of the peer protocol a node speaks with each of the others.
+fn protocols(fixture: &Fixture, name: &str) -> Result<BTreeMap<String, Option<u64>>> {
+    let peers = fixture.status_of(name)?["formation"]["peers"].clone();
+    let peers = peers.as_array().cloned().unwrap_or_default();
+    let name = |peer: &Value| peer["name"].as_str().unwrap_or_default().to_owned();
+    Ok(peers
+        .iter()
+        .map(|peer| (name(peer), peer["protocol"].as_u64()))
+        .collect())
 }
 
 #[test]

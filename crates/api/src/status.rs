@@ -107,6 +107,9 @@ pub struct Peer {
     /// What it said last that it is.
     #[serde(default)]
     pub state: Option<FormationState>,
+    /// The version of the peer protocol that both speak, while they are connected.
+    #[serde(default)]
+    pub protocol: Option<u32>,
     /// What keeps this node from talking to it.
     #[serde(default)]
     pub reason: Option<Reason>,

@@ -37,6 +37,7 @@ use masthead_api::ReasonCode;
 use masthead_control_plane::EtcdStart;
 use masthead_formation::{InvalidOverride, MachineId, Plan, Reason, Volume};
 use masthead_machine::Scale;
+use masthead_peer_protocol::{SPOKEN, Versions};
 use masthead_seed::{Master, Seed};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::TcpListener;
@@ -60,6 +61,7 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 pub struct Config {
     seed: Arc<Seed>,
     master: Arc<Master>,
+    versions: Versions,
     scale: Scale,
     places: Places,
     handover: Handover,
@@ -81,12 +83,18 @@ impl Config {
         Self {
             seed,
             master,
+            versions: SPOKEN,
             scale,
             places,
             handover,
             lock: lock.into(),
             storage: Arc::new(Durable),
         }
+    }
+
+    /// The same in these versions of the peer protocol, instead of this release's.
+    pub fn speaking(self, versions: Versions) -> Self {
+        Self { versions, ..self }
     }
 }
 
@@ -303,12 +311,14 @@ impl Shell {
         let Config {
             seed,
             master,
+            versions,
             scale,
             ..
         } = &*self.config;
         let machine_id = own.machine_id.to_string();
         let key = Arc::clone(&own.key);
-        let settings = peer::Settings::of_seed(seed, master, &machine_id, key, *scale)?;
+        let settings =
+            peer::Settings::of_seed(seed, master, &machine_id, key, *scale)?.speaking(*versions);
         peer::spawn(listener.await, settings, Access::Undecided).map_err(|error| {
             Problem::new(
                 ReasonCode::IdentityDamaged,

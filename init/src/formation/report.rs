@@ -100,6 +100,9 @@ fn formation(status: &Status, transport: &peer::Report) -> Formation {
             address: peer.master.address.to_string(),
             answers: peer.answers || connection.is_some_and(|it| it.connected.is_some()),
             state: state_of(peer.standing.as_ref(), connection),
+            protocol: connection
+                .and_then(|it| it.connected.as_ref())
+                .map(|connected| connected.version.0),
             reason: connection.and_then(|connection| connection.reason.clone()),
         }
     });

@@ -72,4 +72,9 @@ impl Settings {
             scale,
         })
     }
+
+    /// The same in these versions of the protocol, instead of this release's.
+    pub fn speaking(self, versions: Versions) -> Self {
+        Self { versions, ..self }
+    }
 }

@@ -12,6 +12,7 @@ use masthead_api::Timestamp;
 use masthead_api::status::{Cluster, SeedAttempt};
 use masthead_control_plane::Component;
 use masthead_machine::Scale;
+use masthead_peer_protocol::Versions;
 use masthead_seed::{Hash, Master, Report, Seed};
 use tokio::sync::{mpsc, watch};
 
@@ -43,6 +44,8 @@ const MASTER_IN_USE: &str = "/run/masthead/master";
 /// The boot sequence with what it needs and where it publishes.
 pub(super) struct Boot {
     pub(super) node: NodeOptions,
+    /// Of the peer protocol.
+    pub(super) versions: Versions,
     pub(super) board: Shared,
     pub(super) publishers: Publishers,
     pub(super) exits: AdoptedExits,
@@ -86,6 +89,7 @@ impl Boot {
         let founding = founding::Founding {
             seed: Arc::clone(&seed),
             master: Arc::clone(&master),
+            versions: self.versions,
             scale,
             board: self.board.clone(),
             publishers: self.publishers.clone(),

@@ -6,6 +6,7 @@ use masthead_api::status::DiskState;
 use masthead_api::{ApiError, ErrorCode};
 use masthead_formation::Volume;
 use masthead_machine::Scale;
+use masthead_peer_protocol::Versions;
 use masthead_seed::{Master, Seed};
 use tokio::sync::{mpsc, watch};
 
@@ -25,6 +26,7 @@ const LOCK: &str = "/run/masthead/formation.lock";
 pub(super) struct Founding {
     pub(super) seed: Arc<Seed>,
     pub(super) master: Arc<Master>,
+    pub(super) versions: Versions,
     pub(super) scale: Scale,
     pub(super) board: Shared,
     pub(super) publishers: Publishers,
@@ -42,7 +44,8 @@ impl Founding {
             Places::of_node(),
             Handover::of_this_boot(),
             LOCK,
-        );
+        )
+        .speaking(self.versions);
         let (listeners, scale) = (self.listeners, self.scale);
         let listener = async move { listeners.listen(address, scale).await };
         let board = self.board;

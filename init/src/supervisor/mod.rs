@@ -37,6 +37,7 @@ mod pid1;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use masthead_peer_protocol::Versions;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::{self, ScreenKind, Terminal};
@@ -51,7 +52,7 @@ pub use log::abort_on_panic;
 
 /// Runs the supervisor until it has told PID 1 to end the node, which then kills it. Returns only when
 /// it cannot work at all; PID 1 starts another one.
-pub fn run(options: &SupervisorOptions) -> ExitCode {
+pub fn run(options: &SupervisorOptions, versions: Versions) -> ExitCode {
     log::start();
     abort_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -61,7 +62,7 @@ pub fn run(options: &SupervisorOptions) -> ExitCode {
         .build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(supervise(options));
+            let result = runtime.block_on(supervise(options, versions));
             // Dropping it would wait for blocking work that a stalled disk never gives back.
             runtime.shutdown_background();
             result
@@ -75,7 +76,7 @@ pub fn run(options: &SupervisorOptions) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
+async fn supervise(options: &SupervisorOptions, versions: Versions) -> anyhow::Result<()> {
     let link = Arc::new(SupervisorLink::inherit(options.link)?);
     let listeners = Listeners::inherit(options.listeners)?;
     let scale = options.node.scale;
@@ -100,6 +101,7 @@ async fn supervise(options: &SupervisorOptions) -> anyhow::Result<()> {
     let (groups_sender, groups) = watch::channel(None);
     let boot = boot::Boot {
         node: options.node.clone(),
+        versions,
         board: Arc::clone(&board),
         publishers: publishers.clone(),
         exits: from_pid1.exits,

@@ -359,7 +359,8 @@ fn check(plan: &ClusterPlan) -> Result<()> {
 
 fn provider(kind: ProviderKind, plan: &ClusterPlan, tools: &Tools) -> Result<Box<dyn Provider>> {
     // A machine executes what its image holds; only a root on the host can be changed.
-    if plan.root_changes.is_some() && kind == ProviderKind::Vm {
+    let changed = plan.nodes().iter().any(|node| node.root_changes.is_some());
+    if changed && kind == ProviderKind::Vm {
         return Err(Error::Unsupported {
             kind,
             operation: "run with a changed root",

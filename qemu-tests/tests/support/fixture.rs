@@ -128,7 +128,12 @@ impl Fixture {
 
     /// What m1 says about itself: the management API's status.
     pub(crate) fn status(&self) -> Result<Value> {
-        let text = self.mastctl(&["--output", "json", "--nodes", "m1", "status"])?;
+        self.status_of("m1")
+    }
+
+    /// What a node says about itself.
+    pub(crate) fn status_of(&self, name: &str) -> Result<Value> {
+        let text = self.mastctl(&["--output", "json", "--nodes", name, "status"])?;
         let answer: Value = serde_json::from_str(&text).expect("mastctl prints JSON");
         Ok(answer["nodes"][0]["status"].clone())
     }
@@ -219,6 +224,18 @@ impl Fixture {
         let there: BTreeSet<String> = text.lines().map(str::to_owned).collect();
         Ok(acknowledged.difference(&there).cloned().collect())
     }
+}
+
+/// A folder of files that replace those of the image: an `/init` of the release after this one.
+pub(crate) fn init_of_next_release(folder: &Path) -> PathBuf {
+    let changes = folder.join("next-release");
+    std::fs::create_dir_all(&changes).expect("make a folder");
+    std::fs::copy(
+        env!("CARGO_BIN_EXE_init-of-next-release"),
+        changes.join("init"),
+    )
+    .expect("copy the program");
+    changes
 }
 
 /// A folder of files that replace those of the image: an etcd that does not flush what it writes.
