@@ -186,6 +186,10 @@ impl MastheadCluster {
         })
     }
 
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Powers all nodes on at once, and returns the time until the apiserver of the last is ready.
     pub(super) fn time_formation(&self) -> Result<Duration> {
         time_formation(&self.nodes, self.cluster.patience())

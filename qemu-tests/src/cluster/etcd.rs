@@ -24,6 +24,8 @@ pub struct EtcdStatus {
     pub member: u64,
     /// That of the leader; `None` without one.
     pub leader: Option<u64>,
+    /// Of raft: each election begins a new one.
+    pub term: u64,
     /// How far its log is.
     pub raft_index: u64,
     /// It has no vote yet.
@@ -57,6 +59,8 @@ impl Cluster {
             header: Header,
             #[serde(default)]
             leader: u64,
+            #[serde(rename = "raftTerm")]
+            raft_term: u64,
             #[serde(rename = "raftIndex")]
             raft_index: u64,
             #[serde(default, rename = "isLearner")]
@@ -75,6 +79,7 @@ impl Cluster {
             member: status.header.member_id,
             // etcd's word for none.
             leader: Some(status.leader).filter(|leader| *leader != 0),
+            term: status.raft_term,
             raft_index: status.raft_index,
             learner: status.is_learner,
         })

@@ -9,6 +9,7 @@ mod size;
 mod suite;
 mod virtual_machine;
 mod wal;
+mod writers;
 
 use super::{Bench, figure::Figure};
 use crate::error::Result;
@@ -36,7 +37,7 @@ pub struct Case {
 }
 
 /// All cases, short ones first.
-pub const ALL: [Case; 10] = [
+pub const ALL: [Case; 12] = [
     Case::usual("size", size::measure),
     Case::usual("boot", boot::measure),
     Case::usual("formation", formation::measure),
@@ -44,7 +45,10 @@ pub const ALL: [Case; 10] = [
     Case::usual("restart", restart::measure),
     Case::usual("wal", wal::measure),
     Case::usual("build", build::measure),
+    Case::usual("outage", writers::outage),
     Case::usual("vm", virtual_machine::measure),
+    // An hour.
+    Case::on_demand("elections", writers::elections),
     // They only read what `make test` has left, of which nobody but the caller knows what it was.
     Case::on_demand("test-cold", suite::cold),
     Case::on_demand("test-warm", suite::warm),
