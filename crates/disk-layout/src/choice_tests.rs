@@ -244,3 +244,38 @@ fn etcd_alone_is_chosen_by_its_own_role() {
         }
     );
 }
+
+#[test]
+fn each_refusal_has_a_remedy_of_its_own() {
+    let line = || "vda".to_owned();
+    let refusals = [
+        (Refusal::NoneMatches(vec![line()]), "connect such a disk"),
+        (Refusal::SeveralMatch(vec![line()]), "name one of them"),
+        (Refusal::SeveralInstalled(vec![line()]), "disconnect"),
+        (Refusal::Occupied(line()), "wipe = "),
+        (Refusal::Remains(line()), "repair its partition table"),
+    ];
+    for (refusal, words) in refusals {
+        assert!(refusal.remedy().contains(words), "{refusal}");
+        assert!(refusal.to_string().ends_with("vda"), "{refusal}");
+    }
+    let none = Refusal::NoneMatches(Vec::new());
+    assert_eq!(none.to_string(), "this machine has no disk");
+}
+
+#[test]
+fn a_disk_of_just_the_least_size_matches() {
+    let wanted = |least| Wanted {
+        min_bytes: Some(least),
+        ..any()
+    };
+    let disks = [disk("vda", Contents::Blank)];
+    let bytes = disks[0].bytes;
+    let choice = choose(Role::State, &wanted(bytes), &disks, false);
+    assert!(matches!(choice, Choice::Prepare { .. }), "{choice:?}");
+    let choice = choose(Role::State, &wanted(bytes + 1), &disks, false);
+    assert!(
+        matches!(choice, Choice::Wait(Refusal::NoneMatches(_))),
+        "{choice:?}"
+    );
+}

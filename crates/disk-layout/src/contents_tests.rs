@@ -110,3 +110,44 @@ fn a_disk_that_cannot_be_read_is_unknown_never_blank() {
     };
     assert_eq!(inspect(&mut elsewhere), Contents::Blank);
 }
+
+#[test]
+fn partitions_of_somebody_else_are_told_by_number_and_name() {
+    let told = |names: &[&str]| {
+        let mut disk = Cursor::new(vec![0; SIZE]);
+        let mut gpt = gptman::GPT::new_from(&mut disk, 512, [1; 16]).expect("new");
+        for (index, name) in names.iter().enumerate() {
+            let at = 100 + 10 * index as u64;
+            gpt[u32::try_from(index).expect("few") + 1] = gptman::GPTPartitionEntry {
+                partition_type_guid: [0x42; 16],
+                unique_partition_guid: [u8::try_from(index).expect("few") + 1; 16],
+                starting_lba: at,
+                ending_lba: at + 9,
+                attribute_bits: 0,
+                partition_name: (*name).into(),
+            };
+        }
+        gpt.write_into(&mut disk).expect("written");
+        gptman::GPT::write_protective_mbr_into(&mut disk, 512).expect("written");
+        match inspect(&mut disk) {
+            Contents::Foreign(findings) => findings[0].0.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told(&[]), "a GPT partition table without partitions");
+    assert_eq!(
+        told(&["Basic data partition", ""]),
+        "a GPT partition table with 2 partitions: 1 \"Basic data partition\", 2 (no name)"
+    );
+}
+
+#[test]
+fn a_disk_of_ours_is_told_from_one_whose_preparation_was_interrupted() {
+    let table = plan(20 << 30, 512, Holds::Everything, || [1; 16]).expect("fits");
+    let of = |prepared| {
+        let table = table.clone();
+        Contents::Ours(Table { prepared, ..table }).to_string()
+    };
+    assert_eq!(of(true), "holds a Masthead");
+    assert_eq!(of(false), "its preparation was interrupted");
+}

@@ -161,3 +161,122 @@ fn an_esp_alone_is_not_ours() {
         Found::Foreign(_)
     ));
 }
+
+#[test]
+fn partitions_that_do_not_fit_make_a_table_foreign() {
+    let found = |change: fn(&mut Vec<Partition>)| {
+        let mut disk = Memory::new(256 * 512);
+        let mut table = small_table();
+        change(&mut table.partitions);
+        table.write(&mut disk).expect("written");
+        Table::read(&mut disk).expect("read")
+    };
+    // Sectors 34 to 222 are between the two copies. Partitions may touch, and the last one may be a single sector.
+    let fitting: [fn(&mut Vec<Partition>); 3] = [
+        |partitions| partitions[0].first_sector = 34,
+        |partitions| partitions[5].last_sector = 222,
+        |partitions| partitions[5].last_sector = partitions[5].first_sector,
+    ];
+    for change in fitting {
+        assert!(matches!(found(change), Found::Ours { .. }));
+    }
+    let wrong: [fn(&mut Vec<Partition>); 5] = [
+        |partitions| partitions[0].first_sector = 33,
+        |partitions| partitions[5].last_sector = 223,
+        |partitions| partitions[5].last_sector = partitions[5].first_sector - 1,
+        |partitions| partitions[1].first_sector = partitions[0].last_sector,
+        |partitions| partitions[1].role = partitions[0].role,
+    ];
+    for (index, change) in wrong.into_iter().enumerate() {
+        let found = found(change);
+        assert!(matches!(found, Found::Foreign(_)), "{index}: {found:?}");
+    }
+}
+
+/// IEEE 802.3, as the UEFI specification has it.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg())
+        })
+    })
+}
+
+/// What is found where the primary header has other bytes at some offsets, a sum that fits them, and no backup.
+fn found_with_header(changes: &[(usize, &[u8])]) -> Found {
+    const SECTORS: usize = 512;
+    let mut disk = Cursor::new(vec![0; SECTORS * 512]);
+    let mut memory = Memory::new(SECTORS as u64 * 512);
+    small_table().write(&mut memory).expect("written");
+    memory.rewind().expect("rewound");
+    io::copy(&mut memory, &mut disk).expect("copied");
+    let bytes = disk.get_mut();
+    bytes[(SECTORS - 1) * 512..].fill(0);
+    let header = &mut bytes[512..512 + 92];
+    for (offset, change) in changes {
+        header[*offset..offset + change.len()].copy_from_slice(change);
+    }
+    header[16..20].fill(0);
+    let sum = crc32(header);
+    header[16..20].copy_from_slice(&sum.to_le_bytes());
+    Table::read(&mut disk).expect("read")
+}
+
+/// The sum says only that a header is what somebody wrote (UEFI specification, 5.3.2).
+#[test]
+fn a_header_that_lies_is_damage() {
+    assert_eq!(found_with_header(&[]), whole(&small_table()));
+    let lies: [(usize, &[u8]); 5] = [
+        (24, &2_u64.to_le_bytes()),
+        (72, &(1_u64 << 20).to_le_bytes()),
+        (72, &u64::MAX.to_le_bytes()),
+        (80, &(MOST_ENTRIES + 1).to_le_bytes()),
+        (84, &256_u32.to_le_bytes()),
+    ];
+    for lie in lies {
+        assert_eq!(found_with_header(&[lie]), Found::Damaged, "{lie:?}");
+    }
+    // As many entries as are believed, with the sum of them all.
+    let mut array = vec![0; MOST_ENTRIES as usize * 128];
+    let mut memory = Memory::new(512 * 512);
+    small_table().write(&mut memory).expect("written");
+    memory.seek(SeekFrom::Start(1024)).expect("sought");
+    memory.read_exact(&mut array).expect("read");
+    let (count, sum) = (MOST_ENTRIES.to_le_bytes(), crc32(&array).to_le_bytes());
+    let found = found_with_header(&[(80, &count), (88, &sum)]);
+    assert_eq!(found, whole(&small_table()));
+}
+
+#[test]
+fn entries_without_their_sum_are_damage() {
+    let mut disk = Memory::new(256 * 512);
+    let table = small_table();
+    table.write(&mut disk).expect("written");
+    // In an entry of each copy: the second one's entries are before its header.
+    let (first, second) = (1024 + 8, 223 * 512 + 8);
+    disk.flip(first);
+    let by_backup = Found::Ours {
+        table,
+        primary: false,
+    };
+    assert_eq!(Table::read(&mut disk).expect("read"), by_backup);
+    disk.flip(second);
+    assert_eq!(Table::read(&mut disk).expect("read"), Found::Damaged);
+}
+
+#[test]
+fn both_copies_are_new_after_a_write_to_a_disk_that_lost_its_first() {
+    let mut disk = Memory::new(256 * 512);
+    let mut table = small_table();
+    table.write(&mut disk).expect("written");
+    disk.flip(600);
+    table.prepared = true;
+    table.write(&mut disk).expect("written again");
+    assert_eq!(Table::read(&mut disk).expect("read"), whole(&table));
+    disk.flip(600);
+    let by_backup = Found::Ours {
+        table,
+        primary: false,
+    };
+    assert_eq!(Table::read(&mut disk).expect("read"), by_backup);
+}
