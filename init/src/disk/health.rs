@@ -101,8 +101,11 @@ impl Look {
             }
             state => state,
         };
-        if state != self.disk.state || seen.detail.is_some() != self.disk.reason.is_some() {
-            self.disk.reason = reason(&state, &self.mounted, seen.detail.as_deref());
+        // A reason that stays the same is since then, not since now.
+        let reason = reason(&state, &self.mounted, seen.detail.as_deref());
+        let code = |reason: &Option<Reason>| reason.as_ref().map(|reason| reason.code.clone());
+        if state != self.disk.state || code(&reason) != code(&self.disk.reason) {
+            self.disk.reason = reason;
             self.disk.state = state;
         }
     }
@@ -297,6 +300,31 @@ mod tests {
     fn a_place_that_is_not_mounted_is_lost() {
         let seen = see(Path::new("/nowhere/at/all"));
         assert_eq!(seen.state, DiskState::Lost);
+    }
+
+    #[tokio::test]
+    async fn memory_in_a_disks_place_is_told_once_and_since_then() {
+        for (instead_of, code) in [
+            (None, ReasonCode::DiskInMemory),
+            (
+                Some("It is beyond repair.".to_owned()),
+                ReasonCode::DiskSetAside,
+            ),
+        ] {
+            let mut look = Look::new(MountedRole {
+                role: masthead_disk_layout::Role::Data,
+                device: None,
+                target: "/dev/shm".into(),
+                instead_of,
+            });
+            look.once(Scale::REAL).await;
+            let told = look.disk.reason.clone();
+            assert_eq!(told.as_ref().map(|reason| &reason.code), Some(&code));
+            // The next look is at another time by the clock that tells since when.
+            while told.as_ref().map(|reason| reason.since) == Some(Timestamp::now()) {}
+            look.once(Scale::REAL).await;
+            assert_eq!(look.disk.reason, told);
+        }
     }
 
     #[test]

@@ -140,11 +140,15 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
         Holds::Everything
     };
     let (name, table) = chosen(&roots, Role::State, system, holds, &seen, false, report)?;
-    let mut mounted = vec![mount_once(&roots, &name, &table, Role::State)?];
+    let required = |name: &str, table: &Table, role| {
+        mount_once(&roots, name, table, role).map_err(|error| failed(&error))
+    };
+    let mut mounted = vec![required(&name, &table, Role::State)?];
     match &wish.etcd {
-        None => mounted.push(mount_once(&roots, &name, &table, Role::Etcd)?),
+        None => mounted.push(required(&name, &table, Role::Etcd)?),
         Some(etcd) => {
-            let used = etcd.wipe.as_deref().is_some_and(wipe_was_used);
+            let used = |serial| wipe_was_used(Path::new(USED_WIPES), serial);
+            let used = etcd.wipe.as_deref().is_some_and(used);
             let (name, table) = chosen(
                 &roots,
                 Role::Etcd,
@@ -154,7 +158,7 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
                 used,
                 report,
             )?;
-            mounted.push(mount_once(&roots, &name, &table, Role::Etcd)?);
+            mounted.push(required(&name, &table, Role::Etcd)?);
         }
     }
     mounted.push(mount_data(&roots, &name, &table)?);
@@ -194,20 +198,22 @@ fn chosen(
     }
 }
 
-fn mount_once(roots: &Roots, name: &str, table: &Table, role: Role) -> Result<MountedRole, Reason> {
-    let mounted = || {
-        let target = policy_of(role)?.target;
-        if health::mount_line(Path::new(&target)).is_none() {
-            return check_and_mount(roots, name, table, role);
-        }
-        Ok(MountedRole {
-            role,
-            device: Some(prepare::partition_path(roots, name, table, role)?),
-            target: PathBuf::from(target),
-            instead_of: None,
-        })
-    };
-    mounted().map_err(|error| failed(&error))
+fn mount_once(
+    roots: &Roots,
+    name: &str,
+    table: &Table,
+    role: Role,
+) -> Result<MountedRole, PrepareError> {
+    let target = policy_of(role)?.target;
+    if health::mount_line(Path::new(&target)).is_none() {
+        return check_and_mount(roots, name, table, role);
+    }
+    Ok(MountedRole {
+        role,
+        device: Some(prepare::partition_path(roots, name, table, role)?),
+        target: PathBuf::from(target),
+        instead_of: None,
+    })
 }
 
 /// What DATA may hold where it is kept in memory: logs of some hours, and no more of the machine's memory than that.
@@ -216,11 +222,12 @@ const DATA_IN_MEMORY: &str = "64m";
 const DATA_IS_IN_MEMORY: &str = "/run/masthead/data-in-memory";
 
 /// Mounts DATA. Logs and snapshots are not worth an outage: where it cannot be mended or mounted, memory takes its
-/// place, and the file system is left as it is for a person.
+/// place, and the file system is left as it is for a person. One that is still being checked is waited for.
 fn mount_data(roots: &Roots, name: &str, table: &Table) -> Result<MountedRole, Reason> {
     let reason = match mount_once(roots, name, table, Role::Data) {
         Ok(mounted) => return Ok(mounted),
-        Err(reason) => reason,
+        Err(error @ PrepareError::Busy { .. }) => return Err(failed(&error)),
+        Err(error) => failed(&error),
     };
     tracing::error!(cause = %reason.cause, "DATA cannot be used, and memory takes its place");
     let mounted = mount_memory(Role::Data, DATA_IN_MEMORY).map_err(|error| failed(&error))?;
@@ -253,6 +260,7 @@ fn refused(refusal: &Refusal) -> Reason {
 fn failed(error: &PrepareError) -> Reason {
     let code = match error {
         PrepareError::Layout { .. } => ReasonCode::DiskTooSmall,
+        PrepareError::Busy { .. } => ReasonCode::DiskPreparing,
         _ => ReasonCode::DiskSetupFailed,
     };
     Reason::new(code, Timestamp::now()).with_cause(with_sources(error))
@@ -261,8 +269,18 @@ fn failed(error: &PrepareError) -> Reason {
 /// One serial number a line: each `wipe` of the seed that was carried out, so that it never is again.
 const USED_WIPES: &str = "/state/used-wipes";
 
-fn wipe_was_used(serial: &str) -> bool {
-    fs::read_to_string(USED_WIPES).is_ok_and(|used| used.lines().any(|line| line == serial))
+/// A record that cannot be read may hold any serial number: nothing is wiped then.
+fn wipe_was_used(record: &Path, serial: &str) -> bool {
+    match fs::read(record) {
+        Ok(used) => used
+            .split(|byte| *byte == b'\n')
+            .any(|line| line == serial.as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            tracing::error!(%error, "{} cannot be read: no disk is wiped", record.display());
+            true
+        }
+    }
 }
 
 fn record_wipe(serial: &str) -> io::Result<()> {
@@ -322,4 +340,21 @@ fn show(report: &watch::Sender<Report>, seen: &[Candidate]) {
     });
     let disks = disks.collect();
     report.send_modify(|report| report.disks = disks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wipe_is_used_when_the_record_says_so_or_cannot_be_read() {
+        let folder = tempfile::tempdir().expect("made");
+        let record = folder.path().join("used-wipes");
+        assert!(!wipe_was_used(&record, "S-1"));
+        fs::write(&record, b"\xff\nS-1\n").expect("written");
+        assert!(wipe_was_used(&record, "S-1"));
+        assert!(!wipe_was_used(&record, "S-2"));
+        // Nobody, not even root, can read a folder as a file.
+        assert!(wipe_was_used(folder.path(), "S-2"));
+    }
 }

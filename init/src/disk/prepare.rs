@@ -56,6 +56,14 @@ pub enum PrepareError {
         /// What it printed last.
         output: String,
     },
+    /// Somebody else works on the partition: the program that a supervisor which was killed meanwhile had started.
+    #[error(
+        "{device} is in use: a program that an earlier supervisor has started still works on it"
+    )]
+    Busy {
+        /// The partition.
+        device: PathBuf,
+    },
     /// What is on the disk is not what it was chosen for.
     #[error("{disk} is not written: {found}")]
     Changed {
@@ -181,6 +189,10 @@ pub fn check_and_mount(
 ) -> Result<MountedRole, PrepareError> {
     let policy = policy_of(role)?;
     let device = partition_path(roots, name, table, role)?;
+    // e2fsck would be refused, and says so with the code that it has for any failure of its own.
+    if Device::open(&device).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy) {
+        return Err(PrepareError::Busy { device });
+    }
     // e2fsck(8): 0 clean, 1 errors corrected. 2 asks for a reboot, which only the root needs.
     run(
         "e2fsck",
