@@ -93,10 +93,15 @@ pub(crate) enum Command {
     /// Work with etcd's members.
     #[command(subcommand)]
     Etcd(EtcdCommand),
-    /// Stop a node in order, and start it again.
+    /// Stop a master in order, and start it again: one at a time, and never one too many.
     Reboot(Power),
-    /// Stop a node in order.
+    /// Stop a master in order: one at a time, and never one too many.
     Poweroff(Power),
+    /// Take the disruption lock away from a master that never comes back.
+    Unlock {
+        /// The name of the master that holds it.
+        node: String,
+    },
     /// The version of mastctl.
     Version,
 }
@@ -194,6 +199,15 @@ pub(crate) struct EtcdLeader {
 
 #[derive(Debug, Args)]
 pub(crate) struct Power {
+    /// The masters, one after the other: names of the context, or addresses [default: those of --nodes].
+    #[arg(value_name = "NODE")]
+    pub(crate) masters: Vec<String>,
+    /// Only say what would be done, or why it would be refused.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Go even if nothing can be written meanwhile, or another master is out of service on purpose.
+    #[arg(long)]
+    pub(crate) accept_outage: bool,
     /// Wait until it is done: the node is up again, or gone.
     #[arg(long)]
     pub(crate) wait: bool,

@@ -401,12 +401,35 @@ fn mastctl_logs_in_and_works() {
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("Its services are etcd."), "{run:?}");
 
+    let run = mastctl.run(&["reboot", "--plan"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stdout.contains("REFUSED: quorum-would-be-lost"));
+    let run = mastctl.run(&["reboot", "--plan", "--accept-outage", "-o", "json"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run.json()["plans"][0]["services"][0], "etcd");
+    let run = mastctl.run(&["reboot", "m1", "--nodes", "m1"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    let run = mastctl.run(&["unlock", "m1", "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (2, Some("conflict"))
+    );
+    let run = mastctl.run(&["unlock", "m2"]);
+    assert_eq!(
+        (run.code, &*run.stdout),
+        (
+            0,
+            "m2 held the disruption lock since 1970-01-01T00:00:00Z; it is free now.\n"
+        )
+    );
+    assert!(node.seen.lock().unwrap().power.is_empty());
+
     let run = mastctl.run(&["reboot", "--wait", "-o", "json"]);
     assert_eq!(run.code, 0, "{run:?}");
     let run = mastctl.run(&["poweroff", "-o", "json"]);
     assert_eq!(
         (run.code, run.error()["code"].as_str()),
-        (1, Some("conflict")),
+        (2, Some("conflict")),
         "{run:?}"
     );
     let by = key.public().to_string();

@@ -6,6 +6,7 @@
 pub mod console;
 pub mod descriptor;
 pub mod disk;
+pub mod disruption;
 mod error_chain;
 pub mod etcd;
 pub mod formation;

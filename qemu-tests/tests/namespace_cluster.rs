@@ -230,7 +230,7 @@ fn a_service_with_a_wrong_flag_crash_loops_and_the_others_do_not() {
 fn a_reboot_by_the_api_is_orderly() {
     let fixture = Fixture::ready();
     fixture.expect(fixture.kubectl(&["create", "configmap", "kept"]));
-    fixture.expect(fixture.mastctl(&["--nodes", "m1", "reboot"]));
+    fixture.expect(fixture.mastctl(&["reboot", "m1", "--accept-outage"]));
     fixture.wait_until("the reboot", A_MINUTE, || {
         let changes = changes(&fixture);
         Look::at(
@@ -246,7 +246,7 @@ fn a_reboot_by_the_api_is_orderly() {
 #[test]
 fn a_power_off_by_the_api_is_orderly() {
     let fixture = Fixture::ready();
-    fixture.expect(fixture.mastctl(&["--nodes", "m1", "poweroff"]));
+    fixture.expect(fixture.mastctl(&["poweroff", "m1", "--accept-outage"]));
     fixture.wait_for_power(Power::Off, A_MINUTE);
     assert_eq!(
         changes(&fixture),
@@ -403,7 +403,7 @@ fn an_etcd_that_has_served_is_to_find_its_data() {
 #[test]
 fn a_power_off_outlives_the_supervisor_that_was_asked() {
     let fixture = Fixture::ready();
-    fixture.expect(fixture.mastctl(&["--nodes", "m1", "poweroff"]));
+    fixture.expect(fixture.mastctl(&["poweroff", "m1", "--accept-outage"]));
     fixture.expect(fixture.m1().signal("supervisor", Signal::Kill));
     fixture.wait_for_power(Power::Off, A_MINUTE);
     assert_eq!(changes(&fixture).last(), Some(&PowerChange::PoweredOff));

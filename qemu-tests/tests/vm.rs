@@ -68,7 +68,7 @@ fn a_master_on_a_machine() {
         acknowledged.len()
     );
     fixture.expect(fixture.kubectl(&["get", "deployment", "web"]));
-    fixture.expect(fixture.mastctl(&["--nodes", "m1", "poweroff"]));
+    fixture.expect(fixture.mastctl(&["poweroff", "m1", "--accept-outage"]));
     fixture.wait_for_power(Power::Off, A_MINUTE);
     let changes: Vec<_> = fixture.m1().history();
     let changes: Vec<_> = changes.into_iter().map(|event| event.change).collect();

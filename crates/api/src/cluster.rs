@@ -99,6 +99,7 @@ mod tests {
             db_in_use: 1,
             errors: Vec::new(),
             members: (1..=4).rev().map(member).collect(),
+            disruption: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::disruption::Disruption;
 use crate::open_enum::open_enum;
 
 open_enum! {
@@ -43,6 +44,9 @@ pub struct Etcd {
     /// All members that this one knows.
     #[serde(default)]
     pub members: Vec<EtcdMember>,
+    /// Who holds the disruption lock, as far as this member knows.
+    #[serde(default)]
+    pub disruption: Option<Disruption>,
 }
 
 /// A member of the cluster.

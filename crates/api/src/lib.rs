@@ -18,6 +18,7 @@
 mod open_enum;
 
 pub mod cluster;
+pub mod disruption;
 pub mod error;
 pub mod etcd;
 pub mod fingerprint;
@@ -28,6 +29,7 @@ pub mod login;
 pub mod power;
 pub mod reason;
 pub mod routes;
+mod serves;
 pub mod status;
 pub mod timestamp;
 mod why;

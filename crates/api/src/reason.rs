@@ -111,6 +111,16 @@ open_enum! {
         ControllerMissing = "controller-missing",
         /// The kernel refused a setting.
         KernelSettingRefused = "kernel-setting-refused",
+        /// A master holds the disruption lock.
+        DisruptionUnderWay = "disruption-under-way",
+        /// Who holds the disruption lock cannot be asked.
+        DisruptionUnknown = "disruption-unknown",
+        /// etcd has no quorum.
+        QuorumLost = "quorum-lost",
+        /// etcd would have no quorum.
+        QuorumWouldBeLost = "quorum-would-be-lost",
+        /// No other apiserver is ready.
+        ApiserverWouldBeLost = "apiserver-would-be-lost",
         /// The node is stopping.
         ShuttingDown = "shutting-down",
     }
@@ -332,6 +342,26 @@ impl ReasonCode {
             Self::KernelSettingRefused => (
                 "The kernel refused a setting.",
                 "Nothing to do in a lab; on a machine use the kernel of the image.",
+            ),
+            Self::DisruptionUnderWay => (
+                "A master is out of service on purpose, and holds the disruption lock until it serves again.",
+                "Wait until it is back. If it never comes back: `mastctl unlock NODE`.",
+            ),
+            Self::DisruptionUnknown => (
+                "Whether another master is out of service on purpose cannot be asked of etcd.",
+                "See `mastctl status` for how etcd is. `--accept-outage` goes without the disruption lock.",
+            ),
+            Self::QuorumLost => (
+                "Too few voters of etcd are healthy: nothing can be written.",
+                "Bring the missing masters back. `--accept-outage` reboots this one all the same.",
+            ),
+            Self::QuorumWouldBeLost => (
+                "Too few voters of etcd would be left, and nothing could be written until the node is back.",
+                "Bring missing masters back first. With one or two voters there is no other way: `--accept-outage`.",
+            ),
+            Self::ApiserverWouldBeLost => (
+                "No other master's kube-apiserver is ready.",
+                "Look at the others' with `mastctl status`. `--accept-outage` goes without.",
             ),
             Self::ShuttingDown => (
                 "The node stops its services to reboot or to power off.",

@@ -30,6 +30,9 @@ pub const FOUND: &str = "/v1/found";
 /// `POST` a [`LeaderRequest`](crate::etcd::LeaderRequest).
 pub const ETCD_LEADER: &str = "/v1/etcd/leader";
 
+/// `POST` an [`UnlockRequest`](crate::disruption::UnlockRequest).
+pub const UNLOCK: &str = "/v1/unlock";
+
 /// `POST` a [`ChallengeRequest`](crate::login::ChallengeRequest); needs no client certificate.
 pub const LOGIN_CHALLENGE: &str = "/v1/login/challenge";
 

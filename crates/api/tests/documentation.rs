@@ -77,6 +77,7 @@ fn every_route_is_documented() {
         routes::KUBECONFIG,
         routes::REBOOT,
         routes::POWEROFF,
+        routes::UNLOCK,
         routes::LOGIN_CHALLENGE,
         routes::LOGIN,
         routes::METRICS,

@@ -1,14 +1,15 @@
 //! `mastctl found`.
 
 use masthead_api::found::{FoundAnswer, FoundRequest};
-use masthead_api::{ErrorCode, FORMAT, routes};
+use masthead_api::{FORMAT, routes};
 use serde_json::json;
 
+use super::etcd::refusal;
 use super::say;
 use super::session::Session;
+use crate::Failure;
 use crate::cli::Found;
 use crate::client::unreadable;
-use crate::{Exit, Failure};
 
 /// Asks a node to found the cluster without some of the listed masters.
 pub(super) async fn run(session: &Session, arguments: Found) -> Result<(), Failure> {
@@ -23,14 +24,7 @@ pub(super) async fn run(session: &Session, arguments: Found) -> Result<(), Failu
         cluster: arguments.cluster,
     };
     let answer = client.ask(what, routes::FOUND, Some(&request)).await;
-    let answer = answer.map_err(|failure| {
-        // The node looked at everything first, and did nothing.
-        let refused = failure.code == ErrorCode::Conflict.as_str();
-        Failure {
-            exit: if refused { Exit::Refused } else { failure.exit },
-            ..failure
-        }
-    })?;
+    let answer = answer.map_err(refusal)?;
     let _: FoundAnswer =
         serde_json::from_value(answer).map_err(|error| unreadable(what, &error).stopped())?;
     let without = request.without.join(", ");

@@ -12,6 +12,7 @@ mod seed;
 mod session;
 mod status;
 mod statuses;
+mod unlock;
 mod why;
 
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Etcd(EtcdCommand::Leader(arguments)) => etcd::leader(&session, arguments).await,
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,
         Command::Poweroff(arguments) => power::run(&session, routes::POWEROFF, arguments).await,
+        Command::Unlock { node } => unlock::run(&session, node).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             say(

@@ -72,29 +72,7 @@ impl Session {
     /// The nodes that were asked for: all of the context, or those named. A name that the context does not
     /// know is taken for an address if it looks like one.
     pub(super) fn targets(&self, context: &Context) -> Result<Vec<Target>, Failure> {
-        let target = |name: &String| {
-            Ok(Target {
-                node: named(name, context)?,
-                name: name.clone(),
-            })
-        };
-        let targets: Vec<_> = if self.global.nodes.is_empty() {
-            context.nodes.keys().map(target).collect::<Result<_, _>>()?
-        } else {
-            self.global
-                .nodes
-                .iter()
-                .map(target)
-                .collect::<Result<_, _>>()?
-        };
-        if targets.is_empty() {
-            return Err(Failure::refused(
-                "choose a node",
-                "the context has none",
-                "Run `mastctl login NODE`, or name one with --nodes.",
-            ));
-        }
-        Ok(targets)
+        targets(&self.global.nodes, context)
     }
 
     /// The one node that was asked for.
@@ -128,6 +106,29 @@ impl Session {
         let trust = Trust::authority(&needed(Part::Authority, "authority")?)?;
         Client::new(node.clone(), trust, Some(&credentials), self.timeout())
     }
+}
+
+/// The nodes of these names, or all of the context if there is no name.
+pub(super) fn targets(names: &[String], context: &Context) -> Result<Vec<Target>, Failure> {
+    let target = |name: &String| {
+        Ok(Target {
+            node: named(name, context)?,
+            name: name.clone(),
+        })
+    };
+    let targets: Vec<_> = if names.is_empty() {
+        context.nodes.keys().map(target).collect::<Result<_, _>>()?
+    } else {
+        names.iter().map(target).collect::<Result<_, _>>()?
+    };
+    if targets.is_empty() {
+        return Err(Failure::refused(
+            "choose a node",
+            "the context has none",
+            "Run `mastctl login NODE`, or name one with --nodes.",
+        ));
+    }
+    Ok(targets)
 }
 
 /// The node of that name in the context, or at that address.

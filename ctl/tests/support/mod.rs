@@ -8,11 +8,15 @@ use std::sync::{Arc, Mutex, mpsc as threads};
 
 use bytes::Bytes;
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
-use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
+use masthead_api::disruption::{self, Disruption, UnlockAnswer, UnlockRequest};
+use masthead_api::etcd::{Etcd, EtcdRole, LeaderAnswer, LeaderRequest};
+use masthead_api::power::{PowerAnswer, PowerPlan};
 use masthead_api::status::{
     Network, Node as StatusNode, NodeKind, Seed, Service, ServiceState, Supervisor,
 };
-use masthead_api::{ApiError, ErrorCode, FORMAT, Fingerprint, Status, Timestamp};
+use masthead_api::{
+    ApiError, ErrorCode, FORMAT, Fingerprint, Reason, ReasonCode, Status, Timestamp,
+};
 use masthead_ctl::client::{Client, Credentials, Trust};
 use masthead_ctl::config::Node as Endpoint;
 use masthead_init::management::{
@@ -155,6 +159,19 @@ impl Node for Answers {
         Box::pin(std::future::ready(answer))
     }
 
+    fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {
+        let answer = if request.holder == "m2" {
+            Ok(UnlockAnswer {
+                format: FORMAT,
+                held: held_by_m2(),
+            })
+        } else {
+            let why = format!("m2 holds the disruption lock, not {}", request.holder);
+            Err(ApiError::new(ErrorCode::Conflict, why, "Look."))
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
     fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {
         self.seen.lock().expect("no panic").logs.push(wanted);
         let (pieces, receiver) = mpsc::channel(2);
@@ -227,17 +244,29 @@ impl TestNode {
                 });
                 while let Some(command) = commands.recv().await {
                     let mut seen = noted.lock().expect("no panic");
-                    let answer = if seen.power.is_empty() {
-                        "b2".clone_into(&mut rebooted.lock().expect("no panic").node.boot_id);
-                        Ok(())
+                    let mut plan = power_plan();
+                    let answer = if command.plan {
+                        if !command.accept_outage {
+                            let refusal = ReasonCode::QuorumWouldBeLost;
+                            plan.refusals = vec![Reason::new(refusal, held_by_m2().since)];
+                        }
+                        Ok(plan)
+                    } else if seen.power.is_empty() {
+                        let mut status = rebooted.lock().expect("no panic");
+                        "b2".clone_into(&mut status.node.boot_id);
+                        status.etcd = Some(etcd());
+                        seen.power.push((command.action, command.by));
+                        Ok(plan)
                     } else {
-                        Err(ApiError::new(
-                            ErrorCode::Conflict,
-                            "it is stopping already",
-                            "Wait.",
-                        ))
+                        seen.power.push((command.action, command.by));
+                        let why = "it is stopping already";
+                        Err(ApiError::new(ErrorCode::Conflict, why, "Wait."))
                     };
-                    seen.power.push((command.action, command.by));
+                    let answer = answer.map(|plan| PowerAnswer {
+                        format: FORMAT,
+                        boot_id: "b1".into(),
+                        plan,
+                    });
                     let _ = command.reply.send(answer);
                 }
             };
@@ -314,6 +343,50 @@ impl TestNode {
     /// The operators' authority, PEM.
     pub(crate) fn authority(&self) -> String {
         self.authorities.0[&AuthorityKind::Operators].0.clone()
+    }
+}
+
+/// The lock as m2 holds it.
+fn held_by_m2() -> Disruption {
+    Disruption {
+        format: FORMAT,
+        id: "d".into(),
+        holder: "m2".into(),
+        machine_id: "machine-2".into(),
+        purpose: disruption::Purpose::PowerOff,
+        by: "mk1-x".into(),
+        since: Timestamp::from_unix_millis(0),
+    }
+}
+
+fn power_plan() -> PowerPlan {
+    PowerPlan {
+        node: "m1".into(),
+        purpose: disruption::Purpose::Reboot,
+        availability: None,
+        spare_meanwhile: Some(-1),
+        hand_over_to: None,
+        services: vec!["etcd".into()],
+        takes_lock: true,
+        lock: None,
+        refusals: Vec::new(),
+        accepted: Vec::new(),
+    }
+}
+
+fn etcd() -> Etcd {
+    Etcd {
+        member_id: "0000000000000001".into(),
+        role: EtcdRole::Leader,
+        leader: Some("0000000000000001".into()),
+        raft_term: 2,
+        raft_index: 9,
+        raft_applied_index: 9,
+        db_size: 1,
+        db_in_use: 1,
+        errors: Vec::new(),
+        members: Vec::new(),
+        disruption: None,
     }
 }
 

@@ -121,6 +121,7 @@ pub(crate) fn running() -> Status {
                 name: "m1".into(),
                 learner: false,
             }],
+            disruption: None,
         }),
         api_fingerprint: Some(Fingerprint::of(b"authority")),
         api_provisional: false,

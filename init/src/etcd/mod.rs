@@ -2,7 +2,7 @@
 //!
 //! - [`Credentials`] make clients with the supervisor's certificate;
 //! - [`Observer`] asks the member every few seconds how it is, for the node's status;
-//! - [`Members`] has the leader hand over.
+//! - [`Members`] reaches all members: asks how they are, and has the leader hand over.
 //!
 //! The supervisor works without it: what runs and what restarts is never decided by an answer of etcd's.
 

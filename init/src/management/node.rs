@@ -4,7 +4,9 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use masthead_api::cluster::ClusterStatus;
+use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
+use masthead_api::power::PowerAnswer;
 use masthead_api::{ApiError, Status};
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +23,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Has etcd's leader hand over to another member, or says why not.
     fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>>;
+
+    /// Takes the disruption lock away from a master, or says why not.
+    fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>>;
 
     /// The output of a service, if there is one of that name, in pieces as large as it likes; it ends when the
     /// receiver is dropped. [`stream`](super::stream) makes one of an [`output::Handle`](crate::output::Handle).
@@ -70,8 +75,12 @@ pub enum PowerAction {
 pub struct PowerCommand {
     /// How.
     pub action: PowerAction,
+    /// Only say what would be done.
+    pub plan: bool,
+    /// Whether the operator accepts that nothing may be written meanwhile.
+    pub accept_outage: bool,
     /// Who said so, for the log.
     pub by: String,
-    /// Takes whether the node begins, or why not (`conflict` when it is stopping already).
-    pub reply: oneshot::Sender<Result<(), ApiError>>,
+    /// Takes what is done, when the node begins, or why not (`conflict` when it is refused).
+    pub reply: oneshot::Sender<Result<PowerAnswer, ApiError>>,
 }

@@ -2,36 +2,33 @@
 
 use std::time::Duration;
 
-use masthead_api::power::PowerAnswer;
-use masthead_api::{ApiError, ErrorCode, FORMAT};
+use masthead_api::power::{PowerAnswer, PowerRequest};
+use masthead_api::{ApiError, ErrorCode};
 use tokio::sync::mpsc;
 
 use super::caller::Operator;
-use super::node::{Node, PowerAction, PowerCommand};
+use super::node::{PowerAction, PowerCommand};
 use super::words::pass_on;
 
-/// Tells the supervisor, and answers when it begins.
+/// Hands the word on, and answers when the node begins, or says why not.
 pub(super) async fn answer(
     commands: &mpsc::Sender<PowerCommand>,
-    node: &dyn Node,
     operator: Operator,
     action: PowerAction,
+    request: PowerRequest,
     patience: Duration,
 ) -> Result<PowerAnswer, ApiError> {
-    let boot_id = node.status().node.boot_id;
     let silent = ApiError::new(
         ErrorCode::Internal,
-        "the supervisor does not take the command",
-        "Look at `mastctl status` and at the console; try again.",
+        "the supervisor has not said what became of it",
+        "Look at `mastctl status` and at the console before you try again.",
     );
     pass_on(commands, patience, silent, |reply| PowerCommand {
         action,
+        plan: request.plan,
+        accept_outage: request.accept_outage,
         by: operator.key.to_string(),
         reply,
     })
-    .await?;
-    Ok(PowerAnswer {
-        format: FORMAT,
-        boot_id,
-    })
+    .await
 }

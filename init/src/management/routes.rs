@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use masthead_api::disruption::UnlockRequest;
 use masthead_api::etcd::LeaderRequest;
 use masthead_api::found::FoundRequest;
 use masthead_api::power::PowerRequest;
@@ -42,6 +43,7 @@ enum Route<'a> {
     Power(PowerAction),
     Found,
     EtcdLeader,
+    Unlock,
     Challenge,
     Login,
 }
@@ -56,6 +58,7 @@ impl<'a> Route<'a> {
             routes::POWEROFF => Self::Power(PowerAction::PowerOff),
             routes::FOUND => Self::Found,
             routes::ETCD_LEADER => Self::EtcdLeader,
+            routes::UNLOCK => Self::Unlock,
             routes::LOGIN_CHALLENGE => Self::Challenge,
             routes::LOGIN => Self::Login,
             path => Self::Logs(path.strip_prefix(routes::LOGS)?),
@@ -178,17 +181,25 @@ impl Routes {
                 }
                 json(StatusCode::OK, &answer)
             }
+            Route::Unlock => {
+                let operator = caller.administrator()?;
+                let request: UnlockRequest = message(request, self.patience).await?;
+                let answer = self.node.unlock(request).await?;
+                let holder = &answer.held.holder;
+                tracing::warn!(%caller, operator = %operator.key, holder, "the disruption lock is taken away at an operator's word");
+                json(StatusCode::OK, &answer)
+            }
             Route::Power(action) => {
                 let operator = caller.administrator()?;
-                let _: PowerRequest = message(request, self.patience).await?;
-                let answer = power::answer(
-                    &self.commands.power,
-                    &*self.node,
-                    operator,
-                    action,
-                    self.patience,
-                )
-                .await?;
+                let request: PowerRequest = message(request, self.patience).await?;
+                let is_plan = request.plan;
+                // Other masters are asked first, and etcd's leader may have to hand over.
+                let patience = 2 * self.patience;
+                let power = &self.commands.power;
+                let answer = power::answer(power, operator, action, request, patience).await?;
+                if is_plan {
+                    return json(StatusCode::OK, &answer);
+                }
                 tracing::warn!(%caller, ?action, "the node goes down at an operator's word");
                 json(StatusCode::ACCEPTED, &answer)
             }

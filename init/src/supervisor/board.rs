@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use masthead_api::cluster::ClusterStatus;
+use masthead_api::cluster::{ClusterStatus, NodeAnswer};
+use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{Etcd, LeaderAnswer, LeaderRequest};
 use masthead_api::status::{
     self, Certificate, Cluster, Disk, DiskState, Network, NodeKind as ApiKind, Status,
 };
 use masthead_api::{ApiError, ErrorCode, Fingerprint, Reason, ReasonCode, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::cluster;
 use super::facts::Facts;
+use crate::disruption::{Lock, under_way};
 use crate::etcd::Members;
 use crate::management::{Answering, LogRequest};
 use crate::{disk, formation, management, node, output, peer, services};
@@ -53,6 +55,8 @@ pub(super) struct Publishers {
     pub(super) services: watch::Sender<Vec<status::Service>>,
     /// What this node's member of etcd says, while it answers.
     pub(super) etcd: watch::Sender<Option<Etcd>>,
+    /// Has it asked at once.
+    pub(super) ask_etcd: Arc<Notify>,
     /// What is wrong with the kernel's settings, mounts and control groups.
     pub(super) node: watch::Sender<Vec<Reason>>,
     pub(super) ending: watch::Sender<Option<Reason>>,
@@ -75,7 +79,7 @@ pub(super) struct Board {
     /// The way to the other masters, once there is one.
     peers: OnceLock<peer::Handle>,
     /// The way to etcd's members, once this node is one.
-    members: OnceLock<Members>,
+    members: OnceLock<Arc<Members>>,
 }
 
 impl Board {
@@ -97,6 +101,7 @@ impl Board {
             identity: identity.0,
             services: services.0,
             etcd: etcd.0,
+            ask_etcd: Arc::default(),
             node: node.0,
             ending: ending.0,
         };
@@ -133,7 +138,7 @@ impl Board {
     }
 
     /// Makes etcd's members known to `mastctl etcd`.
-    pub(super) fn set_members(&self, members: Members) {
+    pub(super) fn set_members(&self, members: Arc<Members>) {
         // The control plane is started once in a supervisor's life.
         let _ = self.members.set(members);
     }
@@ -141,6 +146,40 @@ impl Board {
     /// The status of every listed master.
     async fn cluster(&self) -> ClusterStatus {
         cluster::status(self.status(), self.peers.get(), self.facts.scale).await
+    }
+
+    /// The same, with what each member of etcd says when it is asked now: what a master knows of its own may be some
+    /// seconds old.
+    pub(super) async fn cluster_now(&self) -> ClusterStatus {
+        let asked = async {
+            match self.members() {
+                Some(members) => members.ask_all().await,
+                None => BTreeMap::new(),
+            }
+        };
+        let (mut cluster, mut members) = tokio::join!(self.cluster(), asked);
+        for (name, answer) in &mut cluster.nodes {
+            if let NodeAnswer::Status(status) = answer {
+                status.etcd = members.remove(name);
+            }
+        }
+        cluster
+    }
+
+    /// The way to etcd's members, once this node is one.
+    pub(super) fn members(&self) -> Option<Arc<Members>> {
+        self.members.get().cloned()
+    }
+
+    /// The same for an operator who needs it.
+    fn members_needed(&self) -> Result<Arc<Members>, ApiError> {
+        self.members().ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::NotReady,
+                "this node is no member of etcd yet",
+                "See `mastctl status` for what it waits for.",
+            )
+        })
     }
 
     /// All followers of output.
@@ -217,6 +256,9 @@ impl Board {
                 .filter_map(|disk| disk.reason.clone()),
         );
         degraded.extend(self.output_troubles(&disks.disks));
+        let etcd = self.etcd.borrow().clone();
+        let disruption = etcd.as_ref().and_then(|etcd| etcd.disruption.as_ref());
+        degraded.extend(disruption.map(under_way));
         Status {
             format: masthead_api::FORMAT,
             node: self.node_facts(&seed.name, formation.machine_id),
@@ -229,7 +271,7 @@ impl Board {
             disks: disks.disks,
             network,
             services,
-            etcd: self.etcd.borrow().clone(),
+            etcd,
             api_fingerprint: identity.fingerprint,
             api_provisional: identity.provisional,
             certificates: identity.certificates,
@@ -318,16 +360,24 @@ impl management::Node for Board {
 
     fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>> {
         Box::pin(async {
-            let members = self.members.get().ok_or_else(|| {
-                ApiError::new(
-                    ErrorCode::NotReady,
-                    "this node is no member of etcd yet",
-                    "See `mastctl status` for what it waits for.",
-                )
-            })?;
+            let members = self.members_needed()?;
             members
                 .move_leader(&Self::cluster(self).await, request)
                 .await
+        })
+    }
+
+    fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {
+        Box::pin(async move {
+            let lock = Lock {
+                members: self.members_needed()?,
+                own: self.seed.borrow().name.clone(),
+            };
+            let held = lock.free(&request.holder).await?;
+            Ok(UnlockAnswer {
+                format: masthead_api::FORMAT,
+                held,
+            })
         })
     }
 

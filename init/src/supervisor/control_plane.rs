@@ -57,7 +57,8 @@ impl ControlPlaneTask {
             roots: Arc::clone(&self.identity.roots),
             leaves: renewed.clone(),
         };
-        self.board.set_members(self.members(credentials.clone()));
+        self.board
+            .set_members(Arc::new(self.members(credentials.clone())));
         tokio::spawn(self.observer(credentials).run(self.publishers.etcd.clone()));
         tokio::spawn(self.keeper().run(leaves_sender));
 
@@ -126,6 +127,7 @@ impl ControlPlaneTask {
         let addresses = masters.map(|master| (master.name.clone(), master.address));
         Members {
             addresses: addresses.collect(),
+            names: self.identity.names.clone(),
             port: ETCD_CLIENT_PORT,
             credentials,
             scale: self.node.scale,
@@ -138,6 +140,7 @@ impl ControlPlaneTask {
             credentials,
             names: self.identity.names.clone(),
             scale: self.node.scale,
+            ask: Arc::clone(&self.publishers.ask_etcd),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use masthead_api::{ApiError, ErrorCode, Reason, ReasonCode, Timestamp};
+use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_machine::Scale;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::link::{Ending, SupervisorLink};
-use crate::management::{PowerAction, PowerCommand};
+use crate::link::Ending;
+use crate::management::PowerAction;
 use crate::{output, services};
 
 /// How long the last output of the services may take to the disk. Only a disk that does not answer needs
@@ -21,20 +21,6 @@ const TO_ADOPT: Duration = Duration::from_secs(15);
 /// Waits until PID 1 wants the node to end, and says how. Nothing when it never can: the link is broken.
 pub(super) async fn wanted(ending: &mut watch::Receiver<Option<Ending>>) -> Option<Ending> {
     *ending.wait_for(Option::is_some).await.ok()?
-}
-
-/// Passes an operator's word on to PID 1, and only then tells the operator that it is done.
-pub(super) async fn request(link: &SupervisorLink, command: PowerCommand) {
-    tracing::warn!(action = ?command.action, by = %command.by, "an operator ends the node");
-    let reply = link.request(of(command.action)).await.map_err(|error| {
-        ApiError::new(
-            ErrorCode::Internal,
-            format!("PID 1 does not hear the supervisor: {error}"),
-            "try again; if it stays so, cut the power",
-        )
-    });
-    // An operator who has gone wanted it all the same.
-    let _ = command.reply.send(reply);
 }
 
 /// Waits until the services are under the driver, for as long as that may take.
@@ -52,7 +38,7 @@ pub(super) async fn await_services(
 }
 
 /// What an operator's word asks PID 1 for.
-fn of(action: PowerAction) -> Ending {
+pub(super) fn of(action: PowerAction) -> Ending {
     match action {
         PowerAction::Reboot => Ending::Reboot,
         PowerAction::PowerOff => Ending::PowerOff,
@@ -65,18 +51,6 @@ pub(super) fn reason(asked: Ending) -> Reason {
         Ending::Reboot => "The node stops its services and reboots.",
         Ending::PowerOff => "The node stops its services and powers off.",
     })
-}
-
-/// Refuses every further word: a node that goes down does so once.
-pub(super) async fn refuse(mut power: mpsc::Receiver<PowerCommand>) {
-    while let Some(command) = power.recv().await {
-        let error = ApiError::new(
-            ErrorCode::Conflict,
-            "the node is going down already",
-            "wait until it is down, or back",
-        );
-        let _ = command.reply.send(Err(error));
-    }
 }
 
 /// Ends the boot sequence wherever it is, so that it starts nothing from now on. What it has started
@@ -115,7 +89,10 @@ pub(super) async fn store_output(outputs: Vec<output::Handle>, scale: Scale) {
 mod tests {
     use std::time::Instant;
 
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::link::SupervisorLink;
 
     /// A stop that comes while the node still waits for its seed or disks must not be followed by a start.
     #[tokio::test]

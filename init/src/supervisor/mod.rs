@@ -17,6 +17,7 @@
 //! | `identity::Keeper` | the leaves | new certificates |
 //! | `management` | API and metrics | |
 //! | `console` | the status screen | |
+//! | [`disruption`] | operators' words to go down, and this master's hold on the disruption lock | |
 //! | [`ending`] | stopping in order | |
 //!
 //! It may be killed at any instant: services go on, and the next supervisor adopts them.
@@ -28,6 +29,7 @@ mod cluster;
 mod condition;
 mod control_plane;
 mod deployment;
+mod disruption;
 mod ending;
 mod facts;
 mod founding;
@@ -37,6 +39,7 @@ mod pid1;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use masthead_peer_protocol::Versions;
 use tokio::sync::{mpsc, watch};
 
@@ -47,6 +50,7 @@ use crate::management::Commands;
 use crate::node::{Facility, SupervisorOptions};
 
 use board::Board;
+use disruption::DisruptionTask;
 use facts::Facts;
 pub use log::abort_on_panic;
 
@@ -96,7 +100,7 @@ async fn supervise(options: &SupervisorOptions, versions: Versions) -> anyhow::R
         move || board.status()
     }));
 
-    let (power_sender, mut power) = mpsc::channel(4);
+    let (power_sender, power) = mpsc::channel(4);
     let (founding_sender, founding) = mpsc::channel(4);
     let (groups_sender, groups) = watch::channel(None);
     let boot = boot::Boot {
@@ -115,15 +119,17 @@ async fn supervise(options: &SupervisorOptions, versions: Versions) -> anyhow::R
     };
     let booting = tokio::spawn(boot.run());
 
-    let asked = loop {
-        tokio::select! {
-            Some(ending) = ending::wanted(&mut from_pid1.ending) => break ending,
-            // Only PID 1 remembers it when this supervisor dies before the services are stopped.
-            Some(command) = power.recv() => ending::request(&link, command).await,
-        }
+    let disruption = DisruptionTask {
+        board: Arc::clone(&board),
+        publishers: publishers.clone(),
+        link: Arc::clone(&link),
+        ending: from_pid1.ending.clone(),
+        scale,
     };
-    // From here on nobody may ask for another ending.
-    tokio::spawn(ending::refuse(power));
+    tokio::spawn(disruption.run(power));
+
+    let asked = ending::wanted(&mut from_pid1.ending).await;
+    let asked = asked.context("PID 1 does not say any more how the node shall end")?;
     publishers.ending.send_replace(Some(ending::reason(asked)));
     if from_pid1.welcome.supervisor_starts > 1 {
         // Services of the one before are adopted first, or they could not be stopped in order.

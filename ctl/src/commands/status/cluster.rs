@@ -54,6 +54,18 @@ impl<'a> Cluster<'a> {
             outlook(&self.availability)
         );
         let _ = write!(text, "{}", self.table());
+        let newest = self
+            .members
+            .iter()
+            .max_by_key(|(_, etcd)| etcd.raft_applied_index);
+        if let Some(held) = newest.and_then(|(_, etcd)| etcd.disruption.as_ref()) {
+            let (holder, purpose) = (cell(&held.holder), cell(held.purpose.as_str()));
+            let _ = writeln!(
+                text,
+                "{holder} holds the disruption lock since {}, for: {purpose}",
+                held.since
+            );
+        }
         for (name, etcd) in &self.members {
             for error in &etcd.errors {
                 let _ = writeln!(text, "{}: {}", cell(name), cell(error));
@@ -159,6 +171,10 @@ m3      -   silent
     fn a_lost_quorum_is_told_with_what_is_missing() {
         let mut alone = etcd("m1", "voter", None, 100);
         alone["errors"] = json!(["etcdserver: no leader"]);
+        alone["disruption"] = json!({
+            "id": "d", "holder": "m2", "machine_id": "b", "purpose": "reboot", "by": "mk1-x",
+            "since": "2026-01-01T00:00:00Z",
+        });
         let text = rendered([
             status("m1", Some(alone)),
             status("m2", None),
@@ -169,7 +185,8 @@ m3      -   silent
             first,
             "ams-prod: 0 of 3 voters healthy, no leader; NO QUORUM: nothing can be written before 2 more voters are healthy"
         );
-        assert!(text.ends_with("m1: etcdserver: no leader\n"), "{text}");
+        let end = "m2 holds the disruption lock since 2026-01-01T00:00:00Z, for: reboot\nm1: etcdserver: no leader\n";
+        assert!(text.ends_with(end), "{text}");
         let one = Availability {
             voters: vec!["m1".to_owned(), "m2".to_owned()],
             healthy: vec!["m1".to_owned()],

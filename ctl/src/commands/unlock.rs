@@ -1,0 +1,29 @@
+//! `mastctl unlock`.
+
+use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
+use masthead_api::{FORMAT, routes};
+use serde_json::json;
+
+use super::etcd::{ask_any, refusal};
+use super::say;
+use super::session::Session;
+use crate::Failure;
+use crate::client::unreadable;
+
+/// Takes the disruption lock away from a master. Any node passes the word on.
+pub(super) async fn run(session: &Session, holder: String) -> Result<(), Failure> {
+    let what = "take the disruption lock away";
+    let request = UnlockRequest {
+        format: FORMAT,
+        holder,
+    };
+    let answer = ask_any(session, what, routes::UNLOCK, &request).await;
+    let answer = answer.map_err(refusal)?;
+    let UnlockAnswer { held, .. } =
+        serde_json::from_value(answer).map_err(|error| unreadable(what, &error).stopped())?;
+    let text = format!(
+        "{} held the disruption lock since {}; it is free now.\n",
+        held.holder, held.since
+    );
+    say(session.output(), &text, || json!({ "held": held }))
+}
