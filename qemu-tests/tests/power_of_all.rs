@@ -22,21 +22,13 @@ use masters::{THREE, bring_back, clusters, cut_all, formed, off, wait_for_voters
 use masthead_lab::{patience::Look, writers::Written};
 use masthead_machine::Random;
 
-/// Cuts while a cluster is being founded, and cuts of that cluster under load.
-struct Cuts {
-    of_formation: u32,
-    of_load: u32,
-}
-
 #[test]
 fn power_cuts_of_all_at_random_moments_lose_nothing() {
     let mut random = random();
-    let formation = time_of_a_formation();
-    let cuts = Cuts {
-        of_formation: 2,
-        of_load: 2,
-    };
-    cut_and_bring_back(&cuts, formation, &mut random);
+    let (fixture, formation) = formed_in();
+    cut_under_load(&fixture, 2, &mut random);
+    drop(fixture);
+    cut_while_founding(2, formation, &mut random);
 }
 
 /// Twenty of them.
@@ -44,13 +36,11 @@ fn power_cuts_of_all_at_random_moments_lose_nothing() {
 #[ignore = "some minutes; make soak runs it"]
 fn twenty_power_cuts_of_all_at_random_moments_lose_nothing() {
     let mut random = random();
-    let formation = time_of_a_formation();
-    for _ in 0..4 {
-        let cuts = Cuts {
-            of_formation: 2,
-            of_load: 3,
-        };
-        cut_and_bring_back(&cuts, formation, &mut random);
+    let (mut fixture, formation) = formed_in();
+    cut_under_load(&fixture, 5, &mut random);
+    for _ in 0..3 {
+        fixture = cut_while_founding(2, formation, &mut random);
+        cut_under_load(&fixture, 3, &mut random);
     }
 }
 
@@ -67,17 +57,18 @@ fn random() -> Random {
     Random::new(seed)
 }
 
-/// How long three masters take here from power on to a cluster.
-fn time_of_a_formation() -> Duration {
+/// Three masters, and how long they have taken here from the making of their disks to a cluster.
+fn formed_in() -> (Fixture, Duration) {
     let started = Instant::now();
     let fixture = formed(3);
     wait_for_voters(&fixture, &THREE, 3);
-    started.elapsed()
+    (fixture, started.elapsed())
 }
 
-fn cut_and_bring_back(cuts: &Cuts, formation: Duration, random: &mut Random) {
+/// Cuts the power of all while they found their cluster, and again while they go on with it.
+fn cut_while_founding(cuts: u32, formation: Duration, random: &mut Random) -> Fixture {
     let fixture = off(3);
-    for _ in 0..cuts.of_formation {
+    for _ in 0..cuts {
         let moment = random.up_to(formation);
         println!("all cut {moment:?} after power on");
         fixture.expect(fixture.cluster.power_on());
@@ -89,13 +80,18 @@ fn cut_and_bring_back(cuts: &Cuts, formation: Duration, random: &mut Random) {
     wait_for_voters(&fixture, &THREE, 3);
     let one = clusters(&fixture, &THREE);
     assert_eq!(one.len(), 1, "{one:?}");
-    for _ in 0..cuts.of_load {
+    fixture
+}
+
+fn cut_under_load(fixture: &Fixture, cuts: u32, random: &mut Random) {
+    let one = clusters(fixture, &THREE);
+    for _ in 0..cuts {
         let enough = 100 + random.below(400);
         println!("all cut after {enough} writes");
-        let written = write_and_cut_all(&fixture, enough);
-        bring_back(&fixture);
-        nothing_is_lost(&fixture, &written);
-        assert_eq!(clusters(&fixture, &THREE), one);
+        let written = write_and_cut_all(fixture, enough);
+        bring_back(fixture);
+        nothing_is_lost(fixture, &written);
+        assert_eq!(clusters(fixture, &THREE), one);
     }
 }
 
