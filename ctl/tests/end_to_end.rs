@@ -674,6 +674,14 @@ fn a_seed_is_checked_and_its_hash_is_the_one_that_a_node_shows() {
     assert_eq!(run.json()["meaning"], meaning);
 }
 
+/// As on a node: no more of it is read than a seed can have.
+#[test]
+fn a_seed_without_an_end_is_too_large() {
+    let run = Mastctl::new().run(&["seed", "check", "/dev/zero"]);
+    assert!(run.stdout.contains("at most"), "{run:?}");
+    assert_ne!(run.code, 0);
+}
+
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let mastctl = Mastctl::new();

@@ -1,8 +1,10 @@
 //! `mastctl seed check`.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
-use masthead_seed::{Hash, Seed};
+use masthead_seed::{Hash, SEED_LIMIT, Seed};
 use serde_json::json;
 
 use super::say;
@@ -13,7 +15,10 @@ use crate::cli::Output;
 /// Checks a seed as a node would.
 pub(super) fn check(session: &Session, file: &Path) -> Result<(), Failure> {
     let what = format!("read the seed {}", file.display());
-    let bytes = std::fs::read(file)
+    // One byte more than a seed can have: as on a node, a larger one is refused as too large.
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|opened| opened.take(SEED_LIMIT as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| Failure::new(&what, &error, "Check the path and its mode."))?;
     // Of the bytes, as console and status show it.
     let hash = Hash::of(&bytes);
