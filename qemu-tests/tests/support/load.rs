@@ -13,7 +13,7 @@ use super::{
     masters::{A_MINUTE, THREE},
 };
 
-/// What a client waits for an answer before it tries again.
+/// What a client of a real machine waits for an answer before it tries again.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(250);
 /// So many more acknowledged writes through a master show that it goes on.
 const ENOUGH: usize = 20;
@@ -28,7 +28,8 @@ pub(crate) struct Load<'a> {
 impl<'a> Load<'a> {
     /// Two writers through each of these masters.
     pub(crate) fn through(fixture: &'a Fixture, nodes: &[&'static str]) -> Self {
-        let writers = Writers::start(&fixture.cluster, nodes, 2, TIMEOUT);
+        let timeout = fixture.patience().of(TIMEOUT);
+        let writers = Writers::start(&fixture.cluster, nodes, 2, timeout);
         let load = Self::of(fixture, nodes, fixture.expect(writers));
         load.goes_on();
         load

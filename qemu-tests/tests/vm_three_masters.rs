@@ -1,0 +1,45 @@
+//! Three masters on machines: the real kernel, the real disks and the real network of each. What takes native speed is
+//! tested in namespaces; this shows that the machines do the same.
+
+#[path = "support/fixture.rs"]
+mod fixture;
+#[path = "support/load.rs"]
+mod load;
+#[path = "support/masters.rs"]
+mod masters;
+mod support;
+
+use fixture::Fixture;
+use load::{Load, nothing_is_lost};
+use masters::{THREE, bring_back, clusters, node, others, wait_for_voters};
+use masthead_lab::provider::{Link, ProviderKind};
+
+/// They found a cluster from blank disks; then etcd's leader has its power cut, and the next one its cable pulled, under
+/// load through the others.
+#[test]
+fn three_machines_found_a_cluster_that_survives_a_power_cut_and_a_pulled_cable() {
+    let fixture = Fixture::off(ProviderKind::Vm, |plan, _| plan.masters = 3);
+    bring_back(&fixture);
+    wait_for_voters(&fixture, &THREE, 3);
+    let one = clusters(&fixture, &THREE);
+    assert_eq!(one.len(), 1);
+
+    let victim = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+    let load = Load::through(&fixture, &others(&victim));
+    fixture.expect(node(&fixture, &victim).cut_power());
+    load.goes_on();
+    fixture.expect(node(&fixture, &victim).power_on());
+    wait_for_voters(&fixture, &THREE, 3);
+    fixture.expect(fixture.cluster.wait_until_ready());
+    nothing_is_lost(&fixture, &load.stop());
+
+    let victim = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+    let load = Load::through(&fixture, &others(&victim));
+    fixture.expect(node(&fixture, &victim).set_link(Link::Down));
+    load.goes_on();
+    fixture.expect(node(&fixture, &victim).set_link(Link::Up));
+    wait_for_voters(&fixture, &THREE, 3);
+    fixture.expect(fixture.cluster.wait_until_ready());
+    nothing_is_lost(&fixture, &load.stop());
+    assert_eq!(clusters(&fixture, &THREE), one);
+}
