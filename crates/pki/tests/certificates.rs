@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use masthead_pki::{
     Authority, AuthorityKind, ClientKey, Description, Error, Leaves, MANAGEMENT_ROLE_ADMIN,
     OperatorPrivateKey, Purpose, Roots, Secret, SubjectNames, issue, issue_kubernetes_admin,
-    issue_operator,
+    issue_operator, server_key_hash,
 };
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -224,4 +225,61 @@ fn nothing_secret_is_shown() {
     let pem = key.pem();
     let body = pem.text().unwrap().lines().nth(1).unwrap();
     assert!(!shown.contains(body));
+}
+
+#[test]
+fn a_leaf_is_of_the_group_of_its_purpose_and_no_two_have_a_name_in_common() {
+    let roots = Roots::generate("c0ffee", NOW).unwrap();
+    let mut purposes = BTreeSet::new();
+    for purpose in Purpose::ALL {
+        let leaf = issue(purpose, &names(), roots.authority(purpose.authority()), NOW).unwrap();
+        let der = der(&leaf.certificate_pem);
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+        let groups: Vec<_> = certificate.subject().iter_organization().collect();
+        let groups: Vec<_> = groups.iter().map(|group| group.as_str().unwrap()).collect();
+        // The probes are the only ones whose rights come from a group of Kubernetes'.
+        let expected: &[&str] = match purpose {
+            Purpose::ProbeClient => &["system:monitoring"],
+            _ => &[],
+        };
+        assert_eq!(groups, expected, "{purpose:?}");
+        assert!(purposes.insert(purpose.name()), "{purpose:?}");
+        assert!(!purpose.name().is_empty());
+    }
+    let authorities: BTreeSet<_> = AuthorityKind::ALL.map(AuthorityKind::name).into();
+    assert_eq!(authorities.len(), AuthorityKind::ALL.len());
+    assert!(authorities.iter().all(|name| !name.is_empty()));
+}
+
+#[test]
+fn an_authority_is_valid_from_an_hour_before_it_was_made_and_that_of_peers_always() {
+    for kind in AuthorityKind::ALL {
+        let authority = Authority::generate(kind, "c0ffee", NOW).unwrap();
+        let (_, certificate) =
+            x509_parser::parse_x509_certificate(authority.certificate_der()).unwrap();
+        let begin = certificate.validity().not_before.to_datetime();
+        let end = certificate.validity().not_after.to_datetime();
+        if kind == AuthorityKind::Peers {
+            assert_eq!((begin.year(), end.year()), (1970, 9999));
+        } else {
+            assert_eq!(begin, NOW - Duration::HOUR, "{kind:?}");
+            assert!(end > NOW + Duration::days(9 * 365), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_is_known_by_the_hash_of_its_public_key() {
+    let roots = Roots::generate("c0ffee", NOW).unwrap();
+    let leaves = Leaves::issue(&roots, |_| names(), NOW).unwrap();
+    let mut hashes = BTreeSet::new();
+    for purpose in Purpose::ALL {
+        let certificate = der(&leaves.get(purpose).certificate_pem);
+        let hash = server_key_hash(&certificate).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+        let expected = ring::digest::digest(&ring::digest::SHA256, parsed.public_key().raw);
+        assert_eq!(hash, expected.as_ref());
+        assert!(hashes.insert(hash), "{purpose:?}");
+    }
+    assert!(server_key_hash(b"no certificate").is_err());
 }

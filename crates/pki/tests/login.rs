@@ -83,3 +83,20 @@ fn encryption_keys_are_read_back() {
         ));
     }
 }
+
+#[test]
+fn the_public_half_of_a_key_for_tokens_is_its_own() {
+    let [one, other] = [0; 2].map(|_| ServiceAccountKey::generate().unwrap());
+    let public = one.public_pem();
+    assert!(public.starts_with("-----BEGIN PUBLIC KEY-----"), "{public}");
+    assert_ne!(public, other.public_pem());
+    let again = ServiceAccountKey::parse(&one.private_pem()).unwrap();
+    assert_eq!(public, again.public_pem());
+}
+
+#[test]
+fn what_is_secret_is_not_shown() {
+    let key = EncryptionKey::generate().unwrap();
+    assert_eq!(format!("{key:?}"), "EncryptionKey(hidden)");
+    assert_eq!(format!("{:?}", Secret::new("abc")), "Secret(3 bytes)");
+}

@@ -144,3 +144,40 @@ fn a_key_is_read_back_as_it_was_written() {
         assert!(wrong.parse::<PeerFingerprint>().is_err(), "{wrong}");
     }
 }
+
+/// Anybody may have written it: what is no id of a machine names none.
+#[test]
+fn a_machine_is_named_by_an_id_and_nothing_else() {
+    let key = PeerKey::generate().unwrap();
+    let named = |machine_id: &str| {
+        let subject = PeerSubject {
+            machine_id: machine_id.to_owned(),
+            ..subject()
+        };
+        let certificate = member().certify(&key, &subject).unwrap();
+        PeerDescription::of_der(&certificate).unwrap().subject
+    };
+    assert_eq!(named(&subject().machine_id), Some(subject()));
+    for wrong in [
+        "00112233445566778899aabbccddeef",
+        "00112233445566778899AABBCCDDEEFF",
+        "0011223344556677 899aabbccddeef.",
+        "00112233445566778899aabbccddeeff0",
+    ] {
+        assert_eq!(named(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn peers_and_their_authorities_are_told_apart_in_logs() {
+    let fingerprint = PeerKey::generate().unwrap().fingerprint();
+    assert_eq!(
+        format!("{fingerprint:?}"),
+        format!("PeerFingerprint({fingerprint})")
+    );
+    let [join, member] = [join(0, "lab"), member()].map(|authority| format!("{authority:?}"));
+    assert!(
+        join.starts_with("PeerAuthority(") && join != member,
+        "{join} {member}"
+    );
+}

@@ -108,3 +108,29 @@ fn a_leaf_that_is_absent_or_damaged_is_made_again() {
         assert_eq!(decision, Renewal::Issue(Reason::Unreadable));
     }
 }
+
+#[test]
+fn each_reason_is_told_in_words_of_its_own() {
+    let reasons = [
+        Reason::Missing,
+        Reason::Unreadable,
+        Reason::OtherAuthority,
+        Reason::NamesChanged,
+        Reason::NotYetValid,
+        Reason::Due,
+    ];
+    let words: std::collections::BTreeSet<_> = reasons.map(|reason| reason.to_string()).into();
+    assert_eq!(words.len(), reasons.len());
+    assert!(words.iter().all(|words| !words.is_empty()));
+}
+
+#[test]
+fn a_leaf_is_kept_from_its_first_second_on() {
+    let case = Case::new();
+    let first = NOW - Duration::HOUR;
+    assert!(matches!(case.decide(first), Renewal::Keep { .. }));
+    assert_eq!(
+        case.decide(first - Duration::SECOND),
+        Renewal::Issue(Reason::NotYetValid)
+    );
+}
