@@ -1,6 +1,7 @@
 //! The small tasks that report to the driver.
 
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use masthead_lifecycle::{Answer, Exit, Probe, Process, ServiceName};
 use rustix::process::Signal;
@@ -87,6 +88,9 @@ pub(super) fn watch_process(name: ServiceName, mut running: Running, reports: Re
     Watched { key, terminate }
 }
 
+/// How long to wait before a leaf that cannot be watched is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Watches a leaf until it is empty.
 pub(super) fn watch_leaf(leaf: Leaf, reports: Reports) {
     tokio::spawn(async move {
@@ -97,6 +101,8 @@ pub(super) fn watch_leaf(leaf: Leaf, reports: Reports) {
                 error = with_sources(&error),
                 "cannot watch"
             );
+            // It may be so for long, such as where no more files can be opened.
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
         let _ = reports.send(Report::Emptied(leaf.name().into()));
     });
