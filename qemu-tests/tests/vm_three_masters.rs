@@ -17,6 +17,7 @@ use masthead_lab::provider::{Link, ProviderKind};
 /// They found a cluster from blank disks; then etcd's leader has its power cut, and the next one its cable pulled, under
 /// load through the others.
 #[test]
+#[ignore = "a quarter of an hour where machines are emulated; make soak runs it"]
 fn three_machines_found_a_cluster_that_survives_a_power_cut_and_a_pulled_cable() {
     let fixture = Fixture::off(ProviderKind::Vm, |plan, _| plan.masters = 3);
     bring_back(&fixture);
@@ -25,7 +26,7 @@ fn three_machines_found_a_cluster_that_survives_a_power_cut_and_a_pulled_cable()
     assert_eq!(one.len(), 1);
 
     let victim = fixture.expect(fixture.cluster.etcd_leader(&THREE));
-    let load = Load::through(&fixture, &others(&victim));
+    let load = Load::unhurried(&fixture, &others(&victim));
     fixture.expect(node(&fixture, &victim).cut_power());
     load.goes_on();
     fixture.expect(node(&fixture, &victim).power_on());
@@ -34,7 +35,7 @@ fn three_machines_found_a_cluster_that_survives_a_power_cut_and_a_pulled_cable()
     nothing_is_lost(&fixture, &load.stop());
 
     let victim = fixture.expect(fixture.cluster.etcd_leader(&THREE));
-    let load = Load::through(&fixture, &others(&victim));
+    let load = Load::unhurried(&fixture, &others(&victim));
     fixture.expect(node(&fixture, &victim).set_link(Link::Down));
     load.goes_on();
     fixture.expect(node(&fixture, &victim).set_link(Link::Up));

@@ -13,8 +13,10 @@ use super::{
     masters::{A_MINUTE, THREE},
 };
 
-/// What a client of a real machine waits for an answer before it tries again.
+/// What a client waits for an answer before it tries again.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(250);
+/// What a client that is in no hurry waits.
+const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 /// So many more acknowledged writes through a master show that it goes on.
 const ENOUGH: usize = 20;
 
@@ -28,7 +30,16 @@ pub(crate) struct Load<'a> {
 impl<'a> Load<'a> {
     /// Two writers through each of these masters.
     pub(crate) fn through(fixture: &'a Fixture, nodes: &[&'static str]) -> Self {
-        let timeout = fixture.patience().of(TIMEOUT);
+        Self::with_timeout(fixture, nodes, TIMEOUT)
+    }
+
+    /// The same of clients that wait for long. On an emulated machine a TLS handshake takes a second, and clients that
+    /// soon give up and begin anew keep it busy with nothing else.
+    pub(crate) fn unhurried(fixture: &'a Fixture, nodes: &[&'static str]) -> Self {
+        Self::with_timeout(fixture, nodes, LONG_TIMEOUT)
+    }
+
+    fn with_timeout(fixture: &'a Fixture, nodes: &[&'static str], timeout: Duration) -> Self {
         let writers = Writers::start(&fixture.cluster, nodes, 2, timeout);
         let load = Self::of(fixture, nodes, fixture.expect(writers));
         load.goes_on();
