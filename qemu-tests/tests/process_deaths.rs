@@ -128,13 +128,13 @@ fn strike_supervisor(fixture: &Fixture, load: &Load<'_>, victim: &str, signal: S
     let before = services();
     let supervisor = |status: &Value| status["node"]["supervisor"].clone();
     let restarts = |supervisor: &Value| supervisor["restarts"].as_u64();
-    let earlier = restarts(&supervisor(&fixture.expect(status(fixture, victim))));
+    let earlier = restarts(&supervisor(&fixture.expect(fixture.status_of(victim))));
     let struck = fixture.expect(target.signal(SUPERVISOR, signal));
     load.goes_on();
     fixture.wait_until(&format!("a supervisor of {victim}"), A_MINUTE, || {
         let now = target.processes(SUPERVISOR).unwrap_or_default();
         let replaced = !now.is_empty() && now.iter().all(|pid| !struck.contains(pid));
-        let told = match status(fixture, victim) {
+        let told = match fixture.status_of(victim) {
             Ok(status) => supervisor(&status),
             Err(error) => return Look::NotYet(chain(&error)),
         };
@@ -147,16 +147,10 @@ fn strike_supervisor(fixture: &Fixture, load: &Load<'_>, victim: &str, signal: S
 
 /// What a master says about each of its services, by their names.
 fn stories(fixture: &Fixture, name: &str) -> Result<BTreeMap<String, Value>> {
-    let services = status(fixture, name)?["services"].as_array().cloned();
+    let services = fixture.status_of(name)?["services"].as_array().cloned();
     let named = services.unwrap_or_default().into_iter().map(|story| {
         let name = story["name"].as_str().unwrap_or_default().to_owned();
         (name, story)
     });
     Ok(named.collect())
-}
-
-fn status(fixture: &Fixture, name: &str) -> Result<Value> {
-    let text = fixture.mastctl(&["--output", "json", "--nodes", name, "status"])?;
-    let answer: Value = serde_json::from_str(&text).expect("mastctl prints JSON");
-    Ok(answer["nodes"][0]["status"].clone())
 }

@@ -9,25 +9,13 @@ mod masters;
 mod support;
 
 use fixture::Fixture;
-use load::{Load, nothing_is_lost};
+use load::Load;
 use masters::{A_MINUTE, THREE, formed, kubectl_through, node, others, wait_for_voters};
 use masthead_lab::{
     error::{Result, chain},
     patience::Look,
     provider::Link,
 };
-
-/// Runs writers through both other masters while `fault` strikes one, and on after `repair` has undone it.
-fn writers_survive(fixture: &Fixture, victim: &str, fault: impl FnOnce(), repair: impl FnOnce()) {
-    let load = Load::through(fixture, &others(victim));
-    fault();
-    load.goes_on();
-    repair();
-    wait_for_voters(fixture, &THREE, 3);
-    fixture.expect(fixture.cluster.wait_until_ready());
-    // Through the returned master too: it has caught up by itself.
-    nothing_is_lost(fixture, &load.stop());
-}
 
 #[test]
 fn a_power_cut_of_each_master_in_turn_loses_nothing() {
@@ -36,7 +24,7 @@ fn a_power_cut_of_each_master_in_turn_loses_nothing() {
         let node = node(&fixture, victim);
         let cut = || fixture.expect(node.cut_power());
         let on = || fixture.expect(node.power_on());
-        writers_survive(&fixture, victim, cut, on);
+        Load::through(&fixture, &others(victim)).survives(cut, on);
     }
 }
 
@@ -48,7 +36,8 @@ fn a_pulled_cable_loses_nothing() {
     let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
     let node = node(&fixture, &leader);
     let link = |link| fixture.expect(node.set_link(link));
-    writers_survive(&fixture, &leader, || link(Link::Down), || link(Link::Up));
+    let load = Load::through(&fixture, &others(&leader));
+    load.survives(|| link(Link::Down), || link(Link::Up));
 }
 
 /// Who leads: the identities that kube-scheduler and kube-controller-manager hold their leases by.

@@ -10,7 +10,7 @@ mod masters;
 mod support;
 
 use fixture::Fixture;
-use load::{Load, nothing_is_lost};
+use load::Load;
 use masters::{THREE, bring_back, clusters, node, others, wait_for_voters};
 use masthead_lab::provider::{Link, ProviderKind};
 
@@ -26,21 +26,14 @@ fn three_machines_found_a_cluster_that_survives_a_power_cut_and_a_pulled_cable()
     assert_eq!(one.len(), 1);
 
     let victim = fixture.expect(fixture.cluster.etcd_leader(&THREE));
-    let load = Load::unhurried(&fixture, &others(&victim));
-    fixture.expect(node(&fixture, &victim).cut_power());
-    load.goes_on();
-    fixture.expect(node(&fixture, &victim).power_on());
-    wait_for_voters(&fixture, &THREE, 3);
-    fixture.expect(fixture.cluster.wait_until_ready());
-    nothing_is_lost(&fixture, &load.stop());
+    let machine = node(&fixture, &victim);
+    Load::unhurried(&fixture, &others(&victim)).survives(
+        || fixture.expect(machine.cut_power()),
+        || fixture.expect(machine.power_on()),
+    );
 
     let victim = fixture.expect(fixture.cluster.etcd_leader(&THREE));
-    let load = Load::unhurried(&fixture, &others(&victim));
-    fixture.expect(node(&fixture, &victim).set_link(Link::Down));
-    load.goes_on();
-    fixture.expect(node(&fixture, &victim).set_link(Link::Up));
-    wait_for_voters(&fixture, &THREE, 3);
-    fixture.expect(fixture.cluster.wait_until_ready());
-    nothing_is_lost(&fixture, &load.stop());
+    let link = |link| fixture.expect(node(&fixture, &victim).set_link(link));
+    Load::unhurried(&fixture, &others(&victim)).survives(|| link(Link::Down), || link(Link::Up));
     assert_eq!(clusters(&fixture, &THREE), one);
 }

@@ -10,7 +10,7 @@ use masthead_lab::{
 
 use super::{
     fixture::Fixture,
-    masters::{A_MINUTE, THREE},
+    masters::{A_MINUTE, THREE, wait_for_voters},
 };
 
 /// What a client waits for an answer before it tries again.
@@ -92,6 +92,19 @@ impl<'a> Load<'a> {
             let written = self.writers.acknowledged();
             Look::at(written >= enough, || format!("{written} of {enough}"))
         });
+    }
+
+    /// Goes on while `fault` strikes a master that it does not write through, and after `repair` has undone that; then
+    /// nothing is lost.
+    pub(crate) fn survives(self, fault: impl FnOnce(), repair: impl FnOnce()) {
+        let fixture = self.fixture;
+        fault();
+        self.goes_on();
+        repair();
+        wait_for_voters(fixture, &THREE, 3);
+        fixture.expect(fixture.cluster.wait_until_ready());
+        // Through the returned master too: it has caught up by itself.
+        nothing_is_lost(fixture, &self.stop());
     }
 
     /// Ends the writers.
