@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use masthead_api::ApiError;
+use masthead_api::{ApiError, ErrorCode};
 use masthead_streams::note;
 
 use crate::cli::Output;
@@ -93,6 +93,15 @@ impl Failure {
     #[must_use]
     pub fn stopped(mut self) -> Self {
         self.exit = Exit::Stopped;
+        self
+    }
+
+    /// The same as a refusal where the node says so: it looked at everything first, and did nothing.
+    #[must_use]
+    pub fn as_the_node_says(mut self) -> Self {
+        if self.code == ErrorCode::Conflict.as_str() {
+            self.exit = Exit::Refused;
+        }
         self
     }
 

@@ -1,19 +1,15 @@
 //! `mastctl etcd`.
 
 use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
-use masthead_api::{ErrorCode, FORMAT, routes};
-use serde::Serialize;
-use serde_json::{Value, json};
+use masthead_api::{FORMAT, routes};
+use serde_json::json;
 
 use super::say;
 use super::session::Session;
+use crate::Failure;
 use crate::cli::EtcdLeader;
 use crate::client::unreadable;
-use crate::{Exit, Failure};
-
-/// Codes of failures after which another node is asked. One that did not answer in time may have passed the word on:
-/// what is asked here may be done twice.
-const UNANSWERED: [&str; 3] = ["timeout", "unreachable", "connection-refused"];
+use crate::text::harmless;
 
 /// Has the leader of etcd hand over to another master's member. Any node passes the word on.
 pub(super) async fn leader(session: &Session, arguments: EtcdLeader) -> Result<(), Failure> {
@@ -23,8 +19,8 @@ pub(super) async fn leader(session: &Session, arguments: EtcdLeader) -> Result<(
         to: arguments.node,
         plan: arguments.plan,
     };
-    let answer = ask_any(session, what, routes::ETCD_LEADER, &request).await;
-    let answer = answer.map_err(refusal)?;
+    let answer = session.ask_any(what, routes::ETCD_LEADER, &request).await;
+    let answer = answer.map_err(Failure::as_the_node_says)?;
     let LeaderAnswer { from, to, .. } =
         serde_json::from_value(answer).map_err(|error| unreadable(what, &error).stopped())?;
     let text = match (from == to, request.plan) {
@@ -36,38 +32,7 @@ pub(super) async fn leader(session: &Session, arguments: EtcdLeader) -> Result<(
     };
     say(
         session.output(),
-        &text,
+        &harmless(&text),
         || json!({ "from": from, "to": to, "done": !request.plan }),
     )
-}
-
-/// The answer of the first node that hears the word.
-pub(super) async fn ask_any<M: Serialize + Sync>(
-    session: &Session,
-    what: &str,
-    route: &str,
-    request: &M,
-) -> Result<Value, Failure> {
-    let config = session.load()?;
-    let (_, context) = config.context(session.context_name(), session.path())?;
-    let mut targets = session.targets(context)?.into_iter();
-    loop {
-        let Some(target) = targets.next() else {
-            unreachable!("there is at least one target, and the last one ends the loop")
-        };
-        let client = session.client(context, &target.node)?;
-        match client.ask(what, route, Some(request)).await {
-            Err(failure) if UNANSWERED.contains(&&*failure.code) && targets.len() > 0 => {}
-            answer => return answer,
-        }
-    }
-}
-
-/// A failure as a refusal where the node says so: it looked at everything first, and did nothing.
-pub(super) fn refusal(failure: Failure) -> Failure {
-    let refused = failure.code == ErrorCode::Conflict.as_str();
-    Failure {
-        exit: if refused { Exit::Refused } else { failure.exit },
-        ..failure
-    }
 }

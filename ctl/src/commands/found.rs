@@ -4,7 +4,6 @@ use masthead_api::found::{FoundAnswer, FoundRequest};
 use masthead_api::{FORMAT, routes};
 use serde_json::json;
 
-use super::etcd::refusal;
 use super::say;
 use super::session::Session;
 use crate::Failure;
@@ -24,7 +23,7 @@ pub(super) async fn run(session: &Session, arguments: Found) -> Result<(), Failu
         cluster: arguments.cluster,
     };
     let answer = client.ask(what, routes::FOUND, Some(&request)).await;
-    let answer = answer.map_err(refusal)?;
+    let answer = answer.map_err(Failure::as_the_node_says)?;
     let _: FoundAnswer =
         serde_json::from_value(answer).map_err(|error| unreadable(what, &error).stopped())?;
     let without = request.without.join(", ");

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
+use serde_json::Value;
+
 use crate::Failure;
 use crate::cli::{Global, Output};
 use crate::client::{Client, Credentials, Trust};
@@ -10,6 +13,10 @@ use crate::config::{Config, Context, Node, Part, default_path};
 
 /// Names the configuration when no argument does.
 const CONFIG_VARIABLE: &str = "MASTCTL_CONFIG";
+
+/// Codes of failures after which another node is asked. One that did not answer in time may have passed the word on:
+/// what is asked here may be done twice.
+const UNANSWERED: [&str; 3] = ["timeout", "unreachable", "connection-refused"];
 
 /// The global arguments, resolved.
 #[derive(Debug)]
@@ -73,6 +80,28 @@ impl Session {
     /// know is taken for an address if it looks like one.
     pub(super) fn targets(&self, context: &Context) -> Result<Vec<Target>, Failure> {
         targets(&self.global.nodes, context)
+    }
+
+    /// The answer of the first node that hears the word.
+    pub(super) async fn ask_any<M: Serialize + Sync>(
+        &self,
+        what: &str,
+        route: &str,
+        request: &M,
+    ) -> Result<Value, Failure> {
+        let config = self.load()?;
+        let (_, context) = config.context(self.context_name(), self.path())?;
+        let mut targets = self.targets(context)?.into_iter();
+        loop {
+            let Some(target) = targets.next() else {
+                unreachable!("there is at least one target, and the last one ends the loop")
+            };
+            let client = self.client(context, &target.node)?;
+            match client.ask(what, route, Some(request)).await {
+                Err(failure) if UNANSWERED.contains(&&*failure.code) && targets.len() > 0 => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// The one node that was asked for.
