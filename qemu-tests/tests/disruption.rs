@@ -75,16 +75,23 @@ fn has_rebooted(fixture: &Fixture, name: &str) -> bool {
     history.any(|event| event.change == PowerChange::Rebooted)
 }
 
+/// One after the other on one cluster, which ends without a quorum.
+#[test]
+fn masters_go_down_one_at_a_time_unless_an_operator_accepts_an_outage() {
+    let fixture = formed(3);
+    masters_reboot_one_at_a_time(&fixture);
+    who_dies_with_the_lock_keeps_it_until_it_is_back_or_an_operator_says_otherwise(&fixture);
+    a_quorum_is_lost_only_at_an_operators_word(&fixture);
+}
+
 /// etcd's leader goes, and hands over first; a second master that shall go at once is refused; when the first one serves
 /// again, the second one may go.
-#[test]
-fn masters_reboot_one_at_a_time() {
-    let fixture = formed(3);
-    wait_for_voters(&fixture, &THREE, 3);
+fn masters_reboot_one_at_a_time(fixture: &Fixture) {
+    wait_for_voters(fixture, &THREE, 3);
     let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
     let second = if leader == "m1" { "m2" } else { "m1" };
 
-    let plan = done(&fixture, &["reboot", &leader, "--plan"]);
+    let plan = done(fixture, &["reboot", &leader, "--plan"]);
     for said in [
         "takes the disruption lock, which is free".to_owned(),
         format!("{leader} leads etcd, and hands over to "),
@@ -97,105 +104,94 @@ fn masters_reboot_one_at_a_time() {
 
     // Waits in the background until the leader is back.
     let words = ["reboot", &leader, "--wait", "--wait-timeout", LONG];
-    let mut first = mastctl(&fixture, &words);
+    let mut first = mastctl(fixture, &words);
     first.stdin(Stdio::null()).stdout(Stdio::null());
     let mut first = first.spawn().expect("mastctl runs");
-    wait_for_holder(&fixture, second, Some(&leader));
-    let why = refused(&fixture, &["reboot", second]);
+    wait_for_holder(fixture, second, Some(&leader));
+    let why = refused(fixture, &["reboot", second]);
     let said = format!("{leader} holds the disruption lock since");
     assert!(why.contains(&said), "{why}");
-    let plan = run(&fixture, &["reboot", second, "--plan"]);
+    let plan = run(fixture, &["reboot", second, "--plan"]);
     assert_eq!(plan.status.code(), Some(REFUSED));
     assert!(stdout(&plan).contains("REFUSED: disruption-under-way"));
-    let told = status(&fixture, second)["degraded"].to_string();
+    let told = status(fixture, second)["degraded"].to_string();
     assert!(told.contains("disruption-under-way"), "{told}");
 
     assert!(first.wait().expect("it ends").success());
-    assert!(has_rebooted(&fixture, &leader));
+    assert!(has_rebooted(fixture, &leader));
     assert_ne!(fixture.expect(fixture.cluster.etcd_leader(&THREE)), leader);
     // It says that it is back when the next one may go.
     done(
-        &fixture,
+        fixture,
         &["reboot", second, "--wait", "--wait-timeout", LONG],
     );
-    assert!(has_rebooted(&fixture, second));
-    wait_for_holder(&fixture, &leader, None);
-    assert!(!has_rebooted(&fixture, "m3") || leader == "m3");
+    assert!(has_rebooted(fixture, second));
+    wait_for_holder(fixture, &leader, None);
+    assert!(!has_rebooted(fixture, "m3") || leader == "m3");
 }
 
-/// One is down already: another one goes only when the outage is accepted, and then the cluster comes back with it.
-#[test]
-fn a_quorum_is_lost_only_at_an_operators_word() {
-    let fixture = formed(3);
-    wait_for_voters(&fixture, &THREE, 3);
-    fixture.expect(node(&fixture, "m3").cut_power());
-    let why = refused(&fixture, &["reboot", "m1"]);
-    let said = "Without m1, 1 of 3 voters would be left, and 2 are needed";
-    assert!(why.contains(said), "{why}");
-    wait_for_holder(&fixture, "m2", None);
+/// The lock has no time to run out: one that dies with it keeps it, all say so, and there are two ways on.
+fn who_dies_with_the_lock_keeps_it_until_it_is_back_or_an_operator_says_otherwise(
+    fixture: &Fixture,
+) {
+    wait_for_voters(fixture, &THREE, 3);
+    let dies = || {
+        done(fixture, &["reboot", "m1"]);
+        fixture.expect(node(fixture, "m1").cut_power());
+        wait_for_holder(fixture, "m2", Some("m1"));
+    };
+    dies();
+    let text = stdout(&run(fixture, &["status"]));
+    assert!(
+        text.contains("m1 holds the disruption lock since"),
+        "{text}"
+    );
+    let why = refused(fixture, &["reboot", "m2"]);
+    for said in ["m1 holds the disruption lock", "would be left"] {
+        assert!(why.contains(said), "{why}");
+    }
+    fixture.expect(node(fixture, "m1").power_on());
+    wait_for_holder(fixture, "m2", None);
 
+    fixture.expect(fixture.cluster.wait_until_ready());
+    dies();
+    let why = refused(fixture, &["unlock", "m3", "--nodes", "m2"]);
+    assert!(
+        why.contains("m1 holds the disruption lock, not m3"),
+        "{why}"
+    );
+    done(fixture, &["unlock", "m1", "--nodes", "m2"]);
+    wait_for_holder(fixture, "m3", None);
+}
+
+/// m1 is down already: another one goes only when the outage is accepted, and then the cluster comes back with it.
+fn a_quorum_is_lost_only_at_an_operators_word(fixture: &Fixture) {
+    let why = refused(fixture, &["reboot", "m2"]);
+    let said = "Without m2, 1 of 3 voters would be left, and 2 are needed";
+    assert!(
+        why.contains(said) && !why.contains("disruption lock"),
+        "{why}"
+    );
     let words = [
         "reboot",
-        "m1",
+        "m2",
         "--accept-outage",
         "--wait",
         "--wait-timeout",
         LONG,
     ];
-    done(&fixture, &words);
-    assert!(has_rebooted(&fixture, "m1"));
-    wait_for_holder(&fixture, "m2", None);
+    done(fixture, &words);
+    wait_for_holder(fixture, "m3", None);
 
     // No quorum at all: there is nobody to ask for the lock, and still a way.
-    fixture.expect(node(&fixture, "m2").cut_power());
-    fixture.wait_until("m1 to miss the quorum", A_MINUTE, || {
-        let plan = run(&fixture, &["poweroff", "m1", "--plan"]);
+    fixture.expect(node(fixture, "m3").cut_power());
+    fixture.wait_until("m2 to miss the quorum", A_MINUTE, || {
+        let plan = run(fixture, &["poweroff", "m2", "--plan"]);
         let plan = stdout(&plan);
         Look::at(plan.contains("REFUSED: quorum-lost"), || plan)
     });
-    done(&fixture, &["poweroff", "m1", "--accept-outage"]);
-    wait_for_power(&fixture, "m1", Power::Off);
-}
-
-/// The lock has no time to run out: one that dies with it keeps it, all say so, and there are two ways on.
-#[test]
-fn who_dies_with_the_lock_keeps_it_until_it_is_back_or_an_operator_says_otherwise() {
-    let fixture = formed(3);
-    wait_for_voters(&fixture, &THREE, 3);
-    let dies = || {
-        done(&fixture, &["reboot", "m1"]);
-        fixture.expect(node(&fixture, "m1").cut_power());
-        wait_for_holder(&fixture, "m2", Some("m1"));
-    };
-    dies();
-    let text = stdout(&run(&fixture, &["status"]));
-    assert!(
-        text.contains("m1 holds the disruption lock since"),
-        "{text}"
-    );
-    let why = refused(&fixture, &["reboot", "m2"]);
-    for said in ["m1 holds the disruption lock", "would be left"] {
-        assert!(why.contains(said), "{why}");
-    }
-    fixture.expect(node(&fixture, "m1").power_on());
-    wait_for_holder(&fixture, "m2", None);
-
-    fixture.expect(fixture.cluster.wait_until_ready());
-    dies();
-    let why = refused(&fixture, &["unlock", "m3", "--nodes", "m2"]);
-    assert!(
-        why.contains("m1 holds the disruption lock, not m3"),
-        "{why}"
-    );
-    done(&fixture, &["unlock", "m1", "--nodes", "m2"]);
-    wait_for_holder(&fixture, "m3", None);
-    // The lock is free, and m1 is still down.
-    let why = refused(&fixture, &["reboot", "m2"]);
-    assert!(!why.contains("disruption lock since"), "{why}");
-    assert!(
-        why.contains("Without m2, 1 of 3 voters would be left"),
-        "{why}"
-    );
+    done(fixture, &["poweroff", "m2", "--accept-outage"]);
+    wait_for_power(fixture, "m2", Power::Off);
 }
 
 fn wait_for_power(fixture: &Fixture, name: &str, power: Power) {

@@ -23,36 +23,40 @@ use serde_json::Value;
 
 const SUPERVISOR: &str = "supervisor";
 
-/// One after the other, on a master that follows and on the one that leads etcd.
+/// First all that are killed, then all that hang, on one cluster.
 #[test]
-fn a_process_that_is_killed_is_back_and_nothing_is_lost() {
+fn processes_that_die_or_hang_are_replaced_and_nothing_is_lost() {
     let fixture = formed(3);
-    for victim in a_follower_and_the_leader(&fixture) {
-        let load = Load::through(&fixture, &others(&victim));
+    each_is_killed(&fixture);
+    all_hang(&fixture);
+}
+
+/// One after the other, on a master that follows and on the one that leads etcd.
+fn each_is_killed(fixture: &Fixture) {
+    for victim in a_follower_and_the_leader(fixture) {
+        let load = Load::through(fixture, &others(&victim));
         for service in SERVICES {
-            strike(&fixture, &load, &victim, &[service], Signal::Kill);
+            strike(fixture, &load, &victim, &[service], Signal::Kill);
         }
-        strike_supervisor(&fixture, &load, &victim, Signal::Kill);
-        wait_for_voters(&fixture, &THREE, 3);
-        nothing_is_lost(&fixture, &load.stop());
+        strike_supervisor(fixture, &load, &victim, Signal::Kill);
+        wait_for_voters(fixture, &THREE, 3);
+        nothing_is_lost(fixture, &load.stop());
     }
 }
 
 /// All services of the leader at once: each is noticed by itself, and a minute is waited once only. A supervisor that
 /// hangs is noticed by PID 1, and sooner.
-#[test]
-fn processes_that_hang_are_replaced_and_nothing_is_lost() {
-    let fixture = formed(3);
-    let [follower, leader] = a_follower_and_the_leader(&fixture);
-    let load = Load::through(&fixture, &others(&follower));
-    strike_supervisor(&fixture, &load, &follower, Signal::Stop);
+fn all_hang(fixture: &Fixture) {
+    let [follower, leader] = a_follower_and_the_leader(fixture);
+    let load = Load::through(fixture, &others(&follower));
+    strike_supervisor(fixture, &load, &follower, Signal::Stop);
     let written = load.stop();
-    let load = Load::through(&fixture, &others(&leader));
-    strike_supervisor(&fixture, &load, &leader, Signal::Stop);
-    strike(&fixture, &load, &leader, &SERVICES, Signal::Stop);
-    wait_for_voters(&fixture, &THREE, 3);
-    nothing_is_lost(&fixture, &written);
-    nothing_is_lost(&fixture, &load.stop());
+    let load = Load::through(fixture, &others(&leader));
+    strike_supervisor(fixture, &load, &leader, Signal::Stop);
+    strike(fixture, &load, &leader, &SERVICES, Signal::Stop);
+    wait_for_voters(fixture, &THREE, 3);
+    nothing_is_lost(fixture, &written);
+    nothing_is_lost(fixture, &load.stop());
 }
 
 /// A minute for each.
