@@ -102,6 +102,11 @@ pub(crate) enum Command {
         /// The name of the master that holds it.
         node: String,
     },
+    /// Make a one-time token, with which a further operator logs in.
+    Token(Token),
+    /// Who may log in.
+    #[command(subcommand)]
+    Operators(OperatorsCommand),
     /// The version of mastctl.
     Version,
 }
@@ -132,6 +137,9 @@ pub(crate) struct Login {
     /// The operator's private key [default: the context's, or operator.key beside the configuration].
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// A token of another operator's, for a key that is no operator's yet.
+    #[arg(long)]
+    pub(crate) token: Option<String>,
     /// The name in the node's certificate, when it is not the one to connect to.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -139,6 +147,24 @@ pub(crate) struct Login {
     /// forwarded port.
     #[arg(long, value_name = "URL")]
     pub(crate) kubernetes_server: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// How long it shall be good, at most 24h.
+    #[arg(long, value_parser = duration::parse, default_value = "15m", value_name = "TIME")]
+    pub(crate) ttl: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorsCommand {
+    /// All operators, and the tokens that nobody has used yet.
+    List,
+    /// Take out an operator who came in by a token, or a token that nobody has used.
+    Remove {
+        /// The operator's public key, or the token's id.
+        whom: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -99,7 +99,12 @@ impl Failure {
     /// The same as a refusal where the node says so: it looked at everything first, and did nothing.
     #[must_use]
     pub fn as_the_node_says(mut self) -> Self {
-        if self.code == ErrorCode::Conflict.as_str() {
+        let refusals = [
+            ErrorCode::Conflict,
+            ErrorCode::LoginRefused,
+            ErrorCode::NotFound,
+        ];
+        if refusals.iter().any(|code| code.as_str() == self.code) {
             self.exit = Exit::Refused;
         }
         self

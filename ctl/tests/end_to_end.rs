@@ -48,6 +48,7 @@ fn proof(key: &OperatorPrivateKey, certificate: &[u8], challenge: &Challenge) ->
         public_key: key.public().to_string(),
         nonce: challenge.nonce.clone(),
         signature: hex::encode(&signature),
+        token: None,
     }
 }
 
@@ -762,6 +763,92 @@ fn mastctl_has_the_leader_moved_by_any_node_and_tells_a_refusal_apart() {
 }
 
 /// An address at which nobody listens: a port that was free a moment ago.
+#[test]
+fn a_token_makes_one_operator_who_can_be_taken_out() {
+    let (alice, bob, carol) = (Mastctl::new(), Mastctl::new(), Mastctl::new());
+    let node = TestNode::start(&[alice.keygen().public()]);
+    let keys = [&bob, &carol].map(|mastctl| mastctl.keygen().public().to_string());
+    assert_eq!(alice.login(&node).code, 0);
+    let why = |run: &support::Run| {
+        let refused = (run.code, run.error()["code"].as_str().map(str::to_owned));
+        assert_eq!(refused, (2, Some("login-refused".to_owned())), "{run:?}");
+        run.error()["message"].to_string()
+    };
+    let cut = bob.login_with(&node, &["--token", "mt1-07070707"]);
+    assert!(why(&cut).contains("mistyped or cut"));
+
+    let run = alice.run(&["token", "--ttl", "25h", "-o", "json"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    let made = alice.run(&["token", "-o", "json"]).json();
+    let token = made["token"].as_str().expect("a token");
+    assert_eq!(made["expires_at"], "1970-01-01T00:15:00Z");
+    assert_eq!(made["fingerprint"], node.fingerprint.to_string());
+    let run = alice.run(&["token"]);
+    let next = format!(
+        "login NODE --fingerprint {} --token {token}\n",
+        node.fingerprint
+    );
+    assert!(
+        run.stdout.starts_with(token) && run.stdout.contains(&next),
+        "{run:?}"
+    );
+
+    let with = |mastctl: &Mastctl, token: &str| mastctl.login_with(&node, &["--token", token]);
+    let enrolled = |run: support::Run| {
+        assert_eq!(run.code, 0, "{run:?}");
+        run.json()["enrolled"].as_bool()
+    };
+    assert_eq!(enrolled(with(&bob, token)), Some(true));
+    assert!(why(&with(&carol, token)).contains("no such token"));
+    // An operator has no need of it.
+    assert_eq!(enrolled(with(&bob, token)), Some(false));
+    let run = bob.run(&["operators", "list", "-o", "json"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let listed = run.json();
+    assert_eq!(listed["enrolled"][0]["key"], *keys[0]);
+
+    let run = alice.run(&["operators", "remove", &keys[1], "-o", "json"]);
+    assert_eq!(run.error()["code"], "not-found", "{run:?}");
+    let run = alice.run(&["operators", "remove", &keys[0]]);
+    let said = format!("{} is taken out, and the tokens 0a0b0c0d.", keys[0]);
+    assert!(run.code == 0 && run.stdout.starts_with(&said), "{run:?}");
+    let run = bob.run(&["operators", "list", "-o", "json"]);
+    assert_eq!(run.error()["code"], "forbidden", "{run:?}");
+
+    let log = node.log();
+    assert!(log.contains("an operator has come in by a token"), "{log}");
+    let secret = token.rsplit('-').next().expect("a last word");
+    assert!(!log.contains(secret), "{log}");
+}
+
+#[test]
+fn who_came_in_by_a_token_is_no_operator_of_a_node_without_a_cluster() {
+    let (alice, bob) = (Mastctl::new(), Mastctl::new());
+    let admin = alice.keygen().public();
+    let node = TestNode::start(&[admin]);
+    node.seen
+        .lock()
+        .unwrap()
+        .enrolled
+        .push(bob.keygen().public());
+    let run = bob.login(&node);
+    assert_eq!(run.code, 0, "{run:?}");
+    let fingerprint = node.be_provisional(&[admin]).to_string();
+    let address = node.address.to_string();
+    let words = [
+        "login",
+        &address,
+        "--fingerprint",
+        &fingerprint,
+        "-o",
+        "json",
+    ];
+    let run = bob.run(&words);
+    assert_eq!(run.error()["code"], "login-refused", "{run:?}");
+    let run = alice.run(&words);
+    assert_eq!(run.code, 0, "{run:?}");
+}
+
 fn closed_port() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()

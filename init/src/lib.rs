@@ -16,6 +16,7 @@ pub mod listeners;
 pub mod management;
 pub mod network;
 pub mod node;
+pub mod operators;
 pub mod output;
 pub mod peer;
 pub mod pid1;

@@ -6,21 +6,30 @@ mod fixture;
 mod masters;
 mod support;
 
+use std::{path::PathBuf, process::Command};
+
 use fixture::Fixture;
 use masters::{A_MINUTE, formed, node};
-use masthead_lab::patience::Look;
+use masthead_lab::{error::Result, patience::Look, tools::run};
 use serde_json::{Value, json};
 
-/// Any one master knows how the others are: also that one has died, which is what an operator asks it for.
+/// One after the other on one cluster, which the last one harms.
 #[test]
-fn the_status_of_any_master_tells_what_the_cluster_survives() {
+fn operators_change_and_ask_a_cluster_through_any_master() {
     let fixture = formed(3);
+    the_leader_of_etcd_moves(&fixture);
+    tokens_let_further_operators_in(&fixture);
+    any_status_tells_what_the_cluster_survives(&fixture);
+}
+
+/// Any one master knows how the others are: also that one has died, which is what an operator asks it for.
+fn any_status_tells_what_the_cluster_survives(fixture: &Fixture) {
     for asked in ["m1", "m2", "m3"] {
-        wait_for_availability(&fixture, asked, |told| {
+        wait_for_availability(fixture, asked, |told| {
             told["healthy"] == json!(["m1", "m2", "m3"]) && told["spare"] == 1
         });
     }
-    let told = availability(&fixture, "m1");
+    let told = availability(fixture, "m1");
     assert_eq!(told["voters"], json!(["m1", "m2", "m3"]));
     let leader = told["leader"].as_str().expect("a leader").to_owned();
     let text = fixture.expect(fixture.mastctl(&["--nodes", "m1", "status"]));
@@ -29,8 +38,8 @@ fn the_status_of_any_master_tells_what_the_cluster_survives() {
     assert!(first.ends_with(&said), "{text}");
 
     let dead = if leader == "m1" { "m2" } else { "m1" };
-    fixture.expect(node(&fixture, dead).cut_power());
-    wait_for_availability(&fixture, "m3", |told| {
+    fixture.expect(node(fixture, dead).cut_power());
+    wait_for_availability(fixture, "m3", |told| {
         told["spare"] == 0
             && told["healthy"]
                 .as_array()
@@ -46,11 +55,9 @@ fn the_status_of_any_master_tells_what_the_cluster_survives() {
 }
 
 /// The leader hands over at an operator's word, through any master; what cannot be done is refused before anything is.
-#[test]
-fn the_leader_of_etcd_moves_at_an_operators_word() {
-    let fixture = formed(3);
-    wait_for_availability(&fixture, "m1", |told| told["spare"] == 1);
-    let leader = availability(&fixture, "m1")["leader"].clone();
+fn the_leader_of_etcd_moves(fixture: &Fixture) {
+    wait_for_availability(fixture, "m1", |told| told["spare"] == 1);
+    let leader = availability(fixture, "m1")["leader"].clone();
     let leader = leader.as_str().expect("a leader");
     let next = if leader == "m2" { "m3" } else { "m2" };
     let ask = |arguments: &[&str]| {
@@ -62,7 +69,7 @@ fn the_leader_of_etcd_moves_at_an_operators_word() {
         planned.starts_with(&format!("{leader} leads etcd")),
         "{planned}"
     );
-    assert_eq!(availability(&fixture, "m1")["leader"], leader);
+    assert_eq!(availability(fixture, "m1")["leader"], leader);
     let refused = ask(&["m9"]).expect_err("m9 has no vote").to_string();
     assert!(refused.contains("m9 has no vote"), "{refused}");
 
@@ -71,11 +78,124 @@ fn the_leader_of_etcd_moves_at_an_operators_word() {
         moved,
         format!("{leader} has handed over: {next} leads etcd.")
     );
-    wait_for_availability(&fixture, "m3", |told| {
+    wait_for_availability(fixture, "m3", |told| {
         told["leader"] == next && told["spare"] == 1
     });
     let again = fixture.expect(ask(&[next]));
     assert_eq!(again, format!("{next} leads etcd already."));
+}
+
+/// A token lets in one, everywhere; who is taken out is out everywhere, with the tokens that this one made.
+fn tokens_let_further_operators_in(fixture: &Fixture) {
+    let token = |words: &[&str]| {
+        let words = [&["token", "-o", "json"], words].concat();
+        let made = fixture.expect(fixture.mastctl(&words));
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        made["token"].as_str().expect("a token").to_owned()
+    };
+    let [bob, carol, dave] = ["bob", "carol", "dave"].map(|name| Person::new(fixture, name));
+    let refused = |result: Result<String>, why: &str| {
+        let said = result.expect_err("it is refused").to_string();
+        assert!(said.contains(why), "{said}");
+    };
+    refused(bob.login("m1", &[]), "did not come in by a token");
+
+    // Two at once, at two masters.
+    let first = token(&[]);
+    let racers = [(&bob, "m1"), (&carol, "m2")];
+    let came = std::thread::scope(|scope| {
+        let racing = racers.map(|(person, at)| {
+            let words = ["--token", &first];
+            scope.spawn(move || person.login(at, &words))
+        });
+        racing.map(|racer| racer.join().expect("no panic"))
+    });
+    let (winner, loser) = match came {
+        [Ok(_), Err(_)] => (&bob, &carol),
+        [Err(_), Ok(_)] => (&carol, &bob),
+        both => panic!("a token is good once: {both:?}"),
+    };
+    refused(loser.login("m3", &["--token", &first]), "no such token");
+    for master in ["m1", "m2", "m3"] {
+        winner.is_operator_of(fixture, master, true);
+    }
+
+    // Whose time is over, who was taken back, and whose maker is out.
+    let short = token(&["--ttl", "1s"]);
+    fixture.wait_until("a token to expire", A_MINUTE, || {
+        let told = fixture.mastctl(&["operators", "list", "-o", "json"]);
+        let told: Value = serde_json::from_str(&fixture.expect(told)).expect("JSON");
+        Look::at(told["tokens"] == json!([]), || told["tokens"].to_string())
+    });
+    refused(loser.login("m1", &["--token", &short]), "has expired");
+    let taken_back = token(&[]);
+    let id = taken_back.split('-').nth(1).expect("an id");
+    fixture.expect(fixture.mastctl(&["operators", "remove", id]));
+    refused(
+        loser.login("m1", &["--token", &taken_back]),
+        "no such token",
+    );
+    let made = fixture.expect(winner.mastctl(&["token", "-o", "json"]));
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let made = made["token"].as_str().expect("a token");
+    let gone = fixture.expect(fixture.mastctl(&["operators", "remove", &winner.key, "-n", "m3"]));
+    assert!(gone.contains("and the tokens"), "{gone}");
+    refused(dave.login("m1", &["--token", made]), "no such token");
+    for master in ["m1", "m2", "m3"] {
+        winner.is_operator_of(fixture, master, false);
+    }
+    refused(winner.login("m2", &[]), "did not come in by a token");
+}
+
+/// Somebody with a key and a configuration of their own.
+struct Person<'f> {
+    fixture: &'f Fixture,
+    configuration: PathBuf,
+    private_key: PathBuf,
+    key: String,
+}
+
+impl<'f> Person<'f> {
+    fn new(fixture: &'f Fixture, name: &str) -> Self {
+        let directory = fixture.cluster.directory();
+        let configuration = directory.mastctl_configuration();
+        let own = |kind: &str| configuration.with_file_name(format!("{name}.{kind}"));
+        let mut person = Self {
+            fixture,
+            configuration: own("toml"),
+            private_key: own("key"),
+            key: String::new(),
+        };
+        // They know the masters and their authority.
+        std::fs::copy(&configuration, &person.configuration).expect("a copy");
+        let file = person.private_key.to_str().expect("text");
+        let made = fixture.expect(person.mastctl(&["keygen", "--file", file]));
+        let mut words = made.split_whitespace();
+        let key = words.find(|word| word.starts_with("mk1-"));
+        key.expect("a public key").clone_into(&mut person.key);
+        person
+    }
+
+    fn mastctl(&self, words: &[&str]) -> Result<String> {
+        let directory = self.fixture.cluster.directory();
+        let mut command = Command::new(directory.programs().join("mastctl"));
+        command.env("MASTCTL_CONFIG", &self.configuration);
+        run(command.args(["--timeout", "10s"]).args(words))
+    }
+
+    fn login(&self, at: &str, words: &[&str]) -> Result<String> {
+        let key = self.private_key.to_str().expect("text");
+        self.mastctl(&[&["login", at, "--key", key], words].concat())
+    }
+
+    /// Waits until a master takes this one for an operator, or not.
+    fn is_operator_of(&self, fixture: &Fixture, master: &str, wanted: bool) {
+        let what = format!("{master} to take {} for an operator: {wanted}", self.key);
+        fixture.wait_until(&what, A_MINUTE, || {
+            let told = self.mastctl(&["certs", "-n", master]);
+            Look::at(told.is_ok() == wanted, || format!("{told:?}"))
+        });
+    }
 }
 
 fn availability(fixture: &Fixture, asked: &str) -> Value {

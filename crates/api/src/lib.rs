@@ -26,6 +26,7 @@ pub mod found;
 pub mod hex;
 pub mod kubeconfig;
 pub mod login;
+pub mod operators;
 pub mod power;
 pub mod reason;
 pub mod routes;

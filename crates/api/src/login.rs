@@ -1,4 +1,4 @@
-//! Logging in: an operator proves to hold a key that the seed names, and gets a certificate.
+//! Logging in: an operator proves to hold a key that the seed names, or that came in by a token, and gets a certificate.
 //!
 //! The signature covers the node's nonce and the SHA-256 of the public key of the TLS server that
 //! the client sees, so that a server in between cannot pass the proof on. How the signed bytes
@@ -42,6 +42,9 @@ pub struct LoginRequest {
     pub nonce: String,
     /// The signature over nonce and server key, hexadecimal.
     pub signature: String,
+    /// A one-time token, for a key that is no operator's yet.
+    #[serde(default)]
+    pub token: Option<String>,
 }
 
 /// The operator's certificate, for the very key that signed.
@@ -63,4 +66,7 @@ pub struct LoginAnswer {
     /// Whether the authority is this node's own, for as long as it is no member of a cluster and not restarted.
     #[serde(default)]
     pub provisional: bool,
+    /// Whether the token was used, and the key is an operator's from now on.
+    #[serde(default)]
+    pub enrolled: bool,
 }

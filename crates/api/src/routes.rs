@@ -33,6 +33,15 @@ pub const ETCD_LEADER: &str = "/v1/etcd/leader";
 /// `POST` an [`UnlockRequest`](crate::disruption::UnlockRequest).
 pub const UNLOCK: &str = "/v1/unlock";
 
+/// `GET`: the [`Operators`](crate::operators::Operators).
+pub const OPERATORS: &str = "/v1/operators";
+
+/// `POST` a [`TokenRequest`](crate::operators::TokenRequest).
+pub const OPERATORS_TOKEN: &str = "/v1/operators/token";
+
+/// `POST` a [`RemoveRequest`](crate::operators::RemoveRequest).
+pub const OPERATORS_REMOVE: &str = "/v1/operators/remove";
+
 /// `POST` a [`ChallengeRequest`](crate::login::ChallengeRequest); needs no client certificate.
 pub const LOGIN_CHALLENGE: &str = "/v1/login/challenge";
 

@@ -19,7 +19,9 @@ pub(super) async fn leader(session: &Session, arguments: EtcdLeader) -> Result<(
         to: arguments.node,
         plan: arguments.plan,
     };
-    let answer = session.ask_any(what, routes::ETCD_LEADER, &request).await;
+    let answer = session
+        .ask_any(what, routes::ETCD_LEADER, Some(&request))
+        .await;
     let answer = answer.map_err(Failure::as_the_node_says)?;
     let LeaderAnswer { from, to, .. } =
         serde_json::from_value(answer).map_err(|error| unreadable(what, &error).stopped())?;

@@ -45,7 +45,7 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
         (None, Some(authority)) => Trust::authority(&authority)?,
         (None, None) => Trust::Fingerprint(ask_a_person(session, &node).await?),
     };
-    let answer = prove(session, &node, trust, &key).await?;
+    let answer = prove(session, &node, trust, &key, arguments.token.clone()).await?;
 
     let name = session
         .context_name()
@@ -67,6 +67,10 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
     let until = if answer.provisional {
         "This node belongs to no cluster yet. Log in again when the cluster is founded, or when the node has restarted: it \
          then has another authority.\n"
+    } else if answer.enrolled {
+        "The token is used: your key is an operator's from now on.\n"
+    } else if arguments.token.is_some() {
+        "Your key was an operator's already: the token is still good, for somebody else.\n"
     } else {
         ""
     };
@@ -84,6 +88,7 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
             "node": answer.node,
             "expires_at": answer.expires_at,
             "provisional": answer.provisional,
+            "enrolled": answer.enrolled,
         })
     })
 }
@@ -195,6 +200,7 @@ async fn prove(
     node: &Node,
     trust: Trust,
     key: &OperatorPrivateKey,
+    token: Option<String>,
 ) -> Result<LoginAnswer, Failure> {
     let what = "log in with a key";
     let wrong = |error: &dyn std::error::Error| Failure::new(what, error, "Report it.");
@@ -228,8 +234,10 @@ async fn prove(
         public_key,
         nonce: challenge.nonce,
         signature: hex::encode(&signature),
+        token,
     };
-    let answer = connection.ask(what, routes::LOGIN, Some(&request)).await?;
+    let answer = connection.ask(what, routes::LOGIN, Some(&request)).await;
+    let answer = answer.map_err(Failure::as_the_node_says)?;
     serde_json::from_value(answer).map_err(|error| unreadable(what, &error))
 }
 
@@ -299,6 +307,7 @@ mod tests {
             cluster: "c".into(),
             node: node.into(),
             provisional: false,
+            enrolled: false,
         }
     }
 

@@ -7,6 +7,7 @@ mod keys;
 mod kubeconfig;
 mod login;
 mod logs;
+mod operators;
 mod power;
 mod seed;
 mod session;
@@ -18,7 +19,7 @@ mod why;
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::cli::{Cli, Command, EtcdCommand, Output, SeedCommand};
+use crate::cli::{Cli, Command, EtcdCommand, OperatorsCommand, Output, SeedCommand};
 use masthead_api::routes;
 use masthead_streams::print;
 use session::Session;
@@ -42,6 +43,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,
         Command::Poweroff(arguments) => power::run(&session, routes::POWEROFF, arguments).await,
         Command::Unlock { node } => unlock::run(&session, node).await,
+        Command::Token(arguments) => operators::token(&session, arguments).await,
+        Command::Operators(OperatorsCommand::List) => operators::list(&session).await,
+        Command::Operators(OperatorsCommand::Remove { whom }) => {
+            operators::remove(&session, whom).await
+        }
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             say(

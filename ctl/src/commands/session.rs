@@ -87,7 +87,7 @@ impl Session {
         &self,
         what: &str,
         route: &str,
-        request: &M,
+        request: Option<&M>,
     ) -> Result<Value, Failure> {
         let config = self.load()?;
         let (_, context) = config.context(self.context_name(), self.path())?;
@@ -97,7 +97,7 @@ impl Session {
                 unreachable!("there is at least one target, and the last one ends the loop")
             };
             let client = self.client(context, &target.node)?;
-            match client.ask(what, route, Some(request)).await {
+            match client.ask(what, route, request).await {
                 Err(failure) if UNANSWERED.contains(&&*failure.code) && targets.len() > 0 => {}
                 answer => return answer,
             }

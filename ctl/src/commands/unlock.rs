@@ -17,7 +17,7 @@ pub(super) async fn run(session: &Session, holder: String) -> Result<(), Failure
         format: FORMAT,
         holder,
     };
-    let answer = session.ask_any(what, routes::UNLOCK, &request).await;
+    let answer = session.ask_any(what, routes::UNLOCK, Some(&request)).await;
     let answer = answer.map_err(Failure::as_the_node_says)?;
     let UnlockAnswer { held, .. } =
         serde_json::from_value(answer).map_err(|error| unreadable(what, &error).stopped())?;

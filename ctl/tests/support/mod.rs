@@ -10,6 +10,7 @@ use bytes::Bytes;
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
 use masthead_api::disruption::{self, Disruption, UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{Etcd, EtcdRole, LeaderAnswer, LeaderRequest};
+use masthead_api::operators::{EnrolledOperator, OpenToken};
 use masthead_api::power::{PowerAnswer, PowerPlan};
 use masthead_api::status::{
     Network, Node as StatusNode, NodeKind, Seed, Service, ServiceState, Supervisor,
@@ -23,6 +24,8 @@ use masthead_init::management::{
     Answering, Commands, FoundCommand, Identity, Issuers, LogRequest, Node, PowerAction,
     PowerCommand, Server, metrics,
 };
+use masthead_init::operators::token::{self, Token};
+use masthead_init::operators::{Enrolled, Registered};
 use masthead_machine::Scale;
 use masthead_pki::{
     Authority, AuthorityKind, OperatorPrivateKey, Purpose, SubjectNames, issue, issue_operator,
@@ -41,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) power: Vec<(PowerAction, String)>,
     /// Log requests.
     pub(crate) logs: Vec<LogRequest>,
+    /// Operators who came in by a token.
+    pub(crate) enrolled: Vec<OperatorKey>,
 }
 
 /// A node that answers.
@@ -168,6 +173,67 @@ impl Node for Answers {
         } else {
             let why = format!("m2 holds the disruption lock, not {}", request.holder);
             Err(ApiError::new(ErrorCode::Conflict, why, "Look."))
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn enrolled(&self) -> Enrolled {
+        let seen = self.seen.lock().expect("no panic");
+        Arc::new(seen.enrolled.iter().copied().collect())
+    }
+
+    fn operators(&self) -> Answering<'_, Result<Registered, ApiError>> {
+        let enrolled = self.enrolled();
+        let operators = enrolled.iter().map(|key| enrolled_by_m1(*key)).collect();
+        Box::pin(std::future::ready(Ok(Registered {
+            operators,
+            tokens: Vec::new(),
+        })))
+    }
+
+    fn make_token(
+        &self,
+        by: OperatorKey,
+        ttl: std::time::Duration,
+    ) -> Answering<'_, Result<(Token, OpenToken), ApiError>> {
+        let token = Token::new([7; token::LENGTH]);
+        let until = Timestamp::from_unix_millis(ttl.as_millis().try_into().expect("short"));
+        let open = token.kept(by.to_string(), until).open;
+        Box::pin(std::future::ready(Ok((token, open))))
+    }
+
+    fn enroll<'a>(
+        &'a self,
+        token: &'a Token,
+        key: OperatorKey,
+        _: &'a [OperatorKey],
+    ) -> Answering<'a, Result<EnrolledOperator, ApiError>> {
+        let mut seen = self.seen.lock().expect("no panic");
+        // Each token is good once.
+        let answer = if token.id() == "07070707" && seen.enrolled.is_empty() {
+            seen.enrolled.push(key);
+            Ok(enrolled_by_m1(key))
+        } else {
+            Err(ApiError::new(
+                ErrorCode::LoginRefused,
+                "there is no such token",
+                "Ask.",
+            ))
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn remove_operator<'a>(
+        &'a self,
+        whom: &'a str,
+    ) -> Answering<'a, Result<Vec<String>, ApiError>> {
+        let mut seen = self.seen.lock().expect("no panic");
+        let before = seen.enrolled.len();
+        seen.enrolled.retain(|key| key.to_string() != whom);
+        let answer = if seen.enrolled.len() < before {
+            Ok(vec!["0a0b0c0d".to_owned()])
+        } else {
+            Err(ApiError::new(ErrorCode::NotFound, "nobody", "Look."))
         };
         Box::pin(std::future::ready(answer))
     }
@@ -346,6 +412,16 @@ impl TestNode {
     }
 }
 
+fn enrolled_by_m1(key: OperatorKey) -> EnrolledOperator {
+    EnrolledOperator {
+        format: FORMAT,
+        key: key.to_string(),
+        by: "mk1-x".into(),
+        token: "07070707".into(),
+        since: Timestamp::from_unix_millis(0),
+    }
+}
+
 /// The lock as m2 holds it.
 fn held_by_m2() -> Disruption {
     Disruption {
@@ -505,15 +581,21 @@ impl Mastctl {
 
     /// Logs in at `node` by its true fingerprint.
     pub(crate) fn login(&self, node: &TestNode) -> Run {
+        self.login_with(node, &[])
+    }
+
+    /// The same with more words.
+    pub(crate) fn login_with(&self, node: &TestNode, words: &[&str]) -> Run {
         let (address, fingerprint) = (node.address.to_string(), node.fingerprint.to_string());
-        self.run(&[
+        let login = [
             "login",
             &address,
             "--fingerprint",
             &fingerprint,
             "-o",
             "json",
-        ])
+        ];
+        self.run(&[&login, words].concat())
     }
 }
 

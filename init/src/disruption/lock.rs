@@ -5,7 +5,6 @@
 //! until an operator takes it away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_client::{
     Client, Compare, CompareOp, Error, GetOptions, GetResponse, ResponseHeader, Txn, TxnOp,
@@ -20,9 +19,6 @@ use crate::etcd::Members;
 
 /// Where etcd keeps it.
 pub const KEY: &str = "/masthead/disruption";
-
-/// How long one member may take to answer, on a real machine.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The lock as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +38,6 @@ pub enum LockError {
     /// What etcd keeps is none of ours.
     #[error("what etcd keeps under {KEY} cannot be read; use a release that can")]
     Unreadable(#[from] serde_json::Error),
-    /// There is nobody to ask.
-    #[error("the seed lists no master")]
-    NoMember,
 }
 
 /// The lock, as one master reaches it.
@@ -52,15 +45,13 @@ pub enum LockError {
 pub struct Lock {
     /// The way to etcd's members.
     pub members: Arc<Members>,
-    /// The name of this master, whose own member is asked first.
-    pub own: String,
 }
 
 impl Lock {
     /// Who holds it, by the word of a majority.
     pub async fn read(&self) -> Result<Option<Held>, LockError> {
         let question = Txn::new().and_then([TxnOp::get(KEY, None)]);
-        read_in(&self.ask(question).await?)
+        read_in(&self.members.decide(question).await?)
     }
 
     /// Takes the lock, from `over` if somebody holds it. Otherwise says who holds it now.
@@ -75,7 +66,7 @@ impl Lock {
             .when([Compare::mod_revision(KEY, CompareOp::Equal, revision)])
             .and_then([TxnOp::put(KEY, serde_json::to_vec(wanted)?, None)])
             .or_else([TxnOp::get(KEY, None)]);
-        let answer = self.ask(question).await?;
+        let answer = self.members.decide(question).await?;
         if answer.succeeded() {
             let header = answer.header();
             return Ok(Ok(Held {
@@ -92,13 +83,13 @@ impl Lock {
 
     /// Gives back what was taken or read. Whether it was still held so.
     pub async fn give_back(&self, held: &Held) -> Result<bool, LockError> {
-        Ok(self.ask(removal(held)).await?.succeeded())
+        Ok(self.members.decide(removal(held)).await?.succeeded())
     }
 
     /// Gives back what this machine holds, and whether it held it. Only its own member is asked, which knows the answer when it has
     /// caught up with the majority: that it has is what the lock waits for.
     pub async fn give_back_own(&self, machine_id: &str) -> Result<bool, LockError> {
-        let mut client = self.members.client(&self.own, self.patience()).await?;
+        let mut client = self.members.own_client().await?;
         let answer = client.get(KEY, None).await?;
         match held(&answer)? {
             Some(held) if held.disruption.machine_id == machine_id => {
@@ -134,28 +125,6 @@ impl Lock {
             return Err(refused(format!("{holder} has just given it back")));
         }
         Ok(held.disruption)
-    }
-
-    fn patience(&self) -> Duration {
-        self.members.scale * PATIENCE
-    }
-
-    /// The first answer, of this master's own member or of another one.
-    async fn ask(&self, question: Txn) -> Result<TxnResponse, LockError> {
-        let others = self.members.addresses.keys();
-        let others = others.filter(|name| **name != self.own);
-        let mut failure = LockError::NoMember;
-        for name in std::iter::once(&self.own).chain(others) {
-            let answer = match self.members.client(name, self.patience()).await {
-                Ok(mut client) => client.txn(question.clone()).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failure = error.into(),
-            }
-        }
-        Err(failure)
     }
 }
 

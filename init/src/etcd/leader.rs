@@ -1,24 +1,16 @@
 //! Handing leadership over at an operator's word.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, Error};
+use etcd_client::Error;
 use masthead_api::cluster::{Availability, ClusterStatus, NodeAnswer};
 use masthead_api::etcd::{Etcd, LeaderAnswer, LeaderRequest};
 use masthead_api::{ApiError, ErrorCode, FORMAT};
-use masthead_machine::Scale;
-use tokio::task::JoinSet;
 
-use super::{Credentials, observer};
+use super::Members;
 
 /// How long the leader may take to hand over, on a real machine: it first lets the other one catch up.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a member may take to say how it is, on a real machine: one that is dead must not cost the word of the others.
-const TO_ANSWER: Duration = Duration::from_secs(2);
 
 /// A transfer that nothing speaks against.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,21 +18,6 @@ struct Transfer {
     from: String,
     /// The member's id.
     to: u64,
-}
-
-/// The way to every member of etcd.
-#[derive(Clone)]
-pub struct Members {
-    /// Where each master's member serves clients, by the master's name.
-    pub addresses: BTreeMap<String, IpAddr>,
-    /// The masters' names, by machine id, which is what etcd knows members by.
-    pub names: BTreeMap<String, String>,
-    /// The port.
-    pub port: u16,
-    /// How to connect.
-    pub credentials: Credentials,
-    /// Multiplies the times.
-    pub scale: Scale,
 }
 
 impl Members {
@@ -75,34 +52,6 @@ impl Members {
     async fn carry_out(&self, transfer: &Transfer) -> Result<(), Error> {
         let mut leader = self.client(&transfer.from, self.scale * PATIENCE).await?;
         leader.move_leader(transfer.to).await.map(drop)
-    }
-
-    /// A client of that master's member.
-    pub async fn client(&self, master: &str, patience: Duration) -> Result<Client, Error> {
-        let address = self
-            .addresses
-            .get(master)
-            .ok_or_else(|| Error::InvalidArgs(format!("the seed has no address for {master}")))?;
-        let address = SocketAddr::new(*address, self.port);
-        self.credentials.connect(address, patience).await
-    }
-
-    /// What each master's member says of etcd now, when all are asked at once; those that say nothing in time are left out.
-    pub async fn ask_all(self: Arc<Self>) -> BTreeMap<String, Etcd> {
-        let mut asking = JoinSet::new();
-        for name in self.addresses.keys().cloned() {
-            let members = Arc::clone(&self);
-            asking.spawn(async move {
-                let patience = members.scale * TO_ANSWER;
-                let asked = async {
-                    let mut client = members.client(&name, patience).await?;
-                    observer::ask(&mut client, &members.names).await
-                };
-                let etcd = tokio::time::timeout(patience, asked).await.ok()?.ok()?;
-                Some((name, etcd))
-            });
-        }
-        asking.join_all().await.into_iter().flatten().collect()
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! - [`Credentials`] make clients with the supervisor's certificate;
 //! - [`Observer`] asks the member every few seconds how it is, for the node's status;
-//! - [`Members`] reaches all members: asks how they are, and has the leader hand over.
+//! - [`Members`] reaches all members: asks how they are, has a majority decide a transaction, and the leader hand over.
 //!
 //! The supervisor works without it: what runs and what restarts is never decided by an answer of etcd's.
 
 mod leader;
+mod members;
 mod observer;
 
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptio
 use masthead_pki::{AuthorityKind, Leaves, Purpose, Roots};
 use tokio::sync::watch;
 
-pub use leader::Members;
+pub use members::Members;
 pub use observer::Observer;
 
 /// Whom the supervisor is to etcd, and whom it believes.

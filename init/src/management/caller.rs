@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use super::identity::Identity;
+use crate::operators::Enrolled;
 
 /// The other end of a connection, and this end as it saw it.
 #[derive(Debug)]
@@ -45,9 +46,9 @@ impl Operator {
 }
 
 impl Caller {
-    /// The operator, if the certificate is good for administration now. TLS has verified it when the connection
-    /// began; a connection can outlive it.
-    pub(super) fn administrator(&self) -> Result<Operator, ApiError> {
+    /// The operator, if the certificate is good for administration now, and the seed names the key or it is `enrolled`.
+    /// TLS has verified the certificate when the connection began; a connection can outlive it.
+    pub(super) fn administrator(&self, enrolled: &Enrolled) -> Result<Operator, ApiError> {
         let Some(operator) = self.operator else {
             return Err(ApiError::new(
                 ErrorCode::CertificateRequired,
@@ -66,17 +67,24 @@ impl Caller {
             return Err(ApiError::new(
                 ErrorCode::Forbidden,
                 format!("the certificate lacks the role {MANAGEMENT_ROLE_ADMIN}"),
-                "Log in with a key that the seed names under `admins`.",
+                "Log in with an operator's key.",
             ));
         }
-        if !self.identity.issuers.admins.contains(&operator.key) {
+        if !self.is_operators(operator.key, enrolled) {
             return Err(ApiError::new(
                 ErrorCode::Forbidden,
-                "the seed does not name this operator any more",
-                "Add the key to `admins` in the seed, or use another one.",
+                "this key is no operator's any more",
+                "Log in with a new token (`mastctl token`), add the key to `admins` in the seed, or use another one.",
             ));
         }
         Ok(operator)
+    }
+
+    /// Whether this node knows the key for an operator's.
+    pub(super) fn is_operators(&self, key: OperatorKey, enrolled: &Enrolled) -> bool {
+        // Whoever came in by a token is an operator of the cluster, not of a node that is no member of it.
+        let counts = !self.identity.is_provisional();
+        self.identity.issuers.admins.contains(&key) || counts && enrolled.contains(&key)
     }
 }
 

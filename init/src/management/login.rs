@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use masthead_api::login::{Challenge, ChallengeRequest, LoginAnswer, LoginRequest};
+use masthead_api::operators::EnrolledOperator;
 use masthead_api::{ApiError, ErrorCode, FORMAT, hex};
 use masthead_pki::{Description, LoginProof, NONCE_LENGTH, issue_operator};
 use masthead_seed::OperatorKey;
@@ -14,6 +15,8 @@ use time::OffsetDateTime;
 
 use super::caller::Caller;
 use super::challenges::Challenges;
+use super::node::Node;
+use crate::operators::token::{NoToken, Token};
 use crate::serving::RateLimit;
 
 /// Tries that an address has at once.
@@ -75,10 +78,11 @@ impl Login {
         })
     }
 
-    /// A certificate for a proof.
-    pub(super) fn answer(
+    /// A certificate for a proof. A key that is no operator's becomes one by a token.
+    pub(super) async fn answer(
         &self,
         caller: &Caller,
+        node: &dyn Node,
         request: &LoginRequest,
     ) -> Result<LoginAnswer, ApiError> {
         let operator = operator_key(&request.public_key)?;
@@ -113,13 +117,21 @@ impl Login {
             )
         })?;
         let issuers = &caller.identity.issuers;
-        if !issuers.admins.contains(&operator) {
+        // Who is in already keeps the token for somebody else.
+        let enrolled = if caller.is_operators(operator, &node.enrolled()) {
+            false
+        } else if let Some(token) = &request.token {
+            enroll(caller, node, token, operator).await?;
+            true
+        } else {
             return Err(ApiError::new(
                 ErrorCode::LoginRefused,
-                "the seed does not name this key",
-                format!("Add \"{operator}\" to `admins` in the seed, or use another key."),
+                "the seed does not name this key, and it did not come in by a token",
+                format!(
+                    "Log in with a token (`mastctl token`), add \"{operator}\" to `admins` in the seed, or use another key."
+                ),
             ));
-        }
+        };
         let failed = |error: masthead_pki::Error| {
             tracing::error!(%operator, error = %with_sources(&error), "no certificate could be issued");
             ApiError::new(
@@ -141,8 +153,27 @@ impl Login {
             cluster: issuers.cluster.clone(),
             node: issuers.node.clone(),
             provisional: caller.identity.is_provisional(),
+            enrolled,
         })
     }
+}
+
+/// Makes the key an operator's by a token.
+async fn enroll(
+    caller: &Caller,
+    node: &dyn Node,
+    token: &str,
+    operator: OperatorKey,
+) -> Result<(), ApiError> {
+    let token: Token = token.parse().map_err(|error: NoToken| {
+        let next = "Copy it whole, or ask an operator for another one: `mastctl token`.";
+        ApiError::new(ErrorCode::LoginRefused, error.to_string(), next)
+    })?;
+    let admins = &caller.identity.issuers.admins;
+    let EnrolledOperator { by, token, .. } = node.enroll(&token, operator, admins).await?;
+    let address = caller.address;
+    tracing::warn!(%address, %operator, by, token, "an operator has come in by a token");
+    Ok(())
 }
 
 fn operator_key(text: &str) -> Result<OperatorKey, ApiError> {

@@ -3,7 +3,7 @@
 //! - [`identity`]: what the server is and may issue; exchanged under way through a `watch`;
 //! - [`node`]: what the server asks of the rest of the supervisor;
 //! - [`server`]: connections and their bounds; `caller` is who is at the other end;
-//! - `routes`: requests to answers; `login`, `kubeconfig`, `logs`, `power`, `found` for the longer ones;
+//! - `routes`: requests to answers; `login`, `operators`, `kubeconfig`, `logs`, `power`, `found` for the longer ones;
 //! - `words`: handing an operator's word on, and awaiting what becomes of it;
 //! - `challenges`: the nonces of logging in;
 //! - [`metrics`]: a status as Prometheus text, and its listener.
@@ -17,6 +17,7 @@ mod found;
 mod kubeconfig;
 mod login;
 mod logs;
+mod operators;
 mod power;
 mod routes;
 mod words;

@@ -1,14 +1,20 @@
 //! What the server asks of the rest of the supervisor.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use masthead_api::cluster::ClusterStatus;
 use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
+use masthead_api::operators::{EnrolledOperator, OpenToken};
 use masthead_api::power::PowerAnswer;
 use masthead_api::{ApiError, Status};
+use masthead_seed::OperatorKey;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::operators::token::Token;
+use crate::operators::{Enrolled, Registered};
 
 /// An answer under way.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,6 +32,31 @@ pub trait Node: Send + Sync + 'static {
 
     /// Takes the disruption lock away from a master, or says why not.
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>>;
+
+    /// The operators who came in by tokens, as far as this node knows.
+    fn enrolled(&self) -> Enrolled;
+
+    /// The same with all about them, and the tokens that are open, by the word of a majority.
+    fn operators(&self) -> Answering<'_, Result<Registered, ApiError>>;
+
+    /// A new token of that operator's.
+    fn make_token(
+        &self,
+        by: OperatorKey,
+        ttl: Duration,
+    ) -> Answering<'_, Result<(Token, OpenToken), ApiError>>;
+
+    /// Uses up a token for a key, which is an operator's from then on. `admins` are those that the seed names.
+    fn enroll<'a>(
+        &'a self,
+        token: &'a Token,
+        key: OperatorKey,
+        admins: &'a [OperatorKey],
+    ) -> Answering<'a, Result<EnrolledOperator, ApiError>>;
+
+    /// Takes out an operator by the key, or a token by its id, and says which tokens are gone.
+    fn remove_operator<'a>(&'a self, whom: &'a str)
+    -> Answering<'a, Result<Vec<String>, ApiError>>;
 
     /// The output of a service, if there is one of that name, in pieces as large as it likes; it ends when the
     /// receiver is dropped. [`stream`](super::stream) makes one of an [`output::Handle`](crate::output::Handle).

@@ -8,15 +8,16 @@ use hyper::{Method, Request, Response, StatusCode};
 use masthead_api::disruption::UnlockRequest;
 use masthead_api::etcd::LeaderRequest;
 use masthead_api::found::FoundRequest;
+use masthead_api::operators::RemoveRequest;
 use masthead_api::power::PowerRequest;
 use masthead_api::{ApiError, ErrorCode, routes};
 use time::OffsetDateTime;
 
 use super::body::{AnswerBody, json, message, refusal, streamed};
-use super::caller::Caller;
+use super::caller::{Caller, Operator};
 use super::login::Login;
 use super::node::{Commands, LogRequest, Node, PowerAction};
-use super::{found, kubeconfig, power};
+use super::{found, kubeconfig, operators, power};
 use crate::serving::Remarks;
 
 /// Of a path, what is logged, in characters; the paths of this API are shorter.
@@ -44,6 +45,9 @@ enum Route<'a> {
     Found,
     EtcdLeader,
     Unlock,
+    Operators,
+    OperatorsToken,
+    OperatorsRemove,
     Challenge,
     Login,
 }
@@ -59,6 +63,9 @@ impl<'a> Route<'a> {
             routes::FOUND => Self::Found,
             routes::ETCD_LEADER => Self::EtcdLeader,
             routes::UNLOCK => Self::Unlock,
+            routes::OPERATORS => Self::Operators,
+            routes::OPERATORS_TOKEN => Self::OperatorsToken,
+            routes::OPERATORS_REMOVE => Self::OperatorsRemove,
             routes::LOGIN_CHALLENGE => Self::Challenge,
             routes::LOGIN => Self::Login,
             path => Self::Logs(path.strip_prefix(routes::LOGS)?),
@@ -67,7 +74,7 @@ impl<'a> Route<'a> {
 
     fn method(self) -> Method {
         match self {
-            Self::Status | Self::Cluster | Self::Logs(_) => Method::GET,
+            Self::Status | Self::Cluster | Self::Operators | Self::Logs(_) => Method::GET,
             _ => Method::POST,
         }
     }
@@ -83,11 +90,12 @@ impl Routes {
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(PATH_TOLD).collect();
         // Before it is answered, as that may take until the certificate has expired.
-        let kept_back = match caller.administrator() {
+        let operator = caller.administrator(&self.node.enrolled());
+        let kept_back = match operator {
             Ok(_) => Some(0),
             Err(_) => self.remarks.about(caller.address.ip()),
         };
-        match self.route(caller, request).await {
+        match self.route(caller, operator, request).await {
             Ok(answer) => {
                 let status = answer.status().as_u16();
                 if let Some(kept_back) = kept_back {
@@ -108,6 +116,7 @@ impl Routes {
     async fn route(
         &self,
         caller: &Caller,
+        operator: Result<Operator, ApiError>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let path = request.uri().path().to_owned();
@@ -134,18 +143,19 @@ impl Routes {
             Route::Login => {
                 self.login.admit(caller.address.ip())?;
                 let request = message(request, self.patience).await?;
-                json(StatusCode::OK, &self.login.answer(caller, &request)?)
+                let answer = self.login.answer(caller, &*self.node, &request).await?;
+                json(StatusCode::OK, &answer)
             }
             Route::Status => {
-                caller.administrator()?;
+                operator?;
                 json(StatusCode::OK, &self.node.status())
             }
             Route::Cluster => {
-                caller.administrator()?;
+                operator?;
                 json(StatusCode::OK, &self.node.cluster().await)
             }
             Route::Logs(service) => {
-                let operator = caller.administrator()?;
+                let operator = operator?;
                 let wanted = LogRequest::parse(request.uri().query().unwrap_or_default())?;
                 let log = self
                     .node
@@ -156,7 +166,7 @@ impl Routes {
                 Ok(streamed(log, Duration::try_from(left).unwrap_or_default()))
             }
             Route::Kubeconfig => {
-                let operator = caller.administrator()?;
+                let operator = operator?;
                 let request = message(request, self.patience).await?;
                 json(
                     StatusCode::OK,
@@ -164,14 +174,14 @@ impl Routes {
                 )
             }
             Route::Found => {
-                let operator = caller.administrator()?;
+                let operator = operator?;
                 let request: FoundRequest = message(request, self.patience).await?;
                 let answer = found::answer(&self.commands.founding, request, self.patience).await?;
                 tracing::warn!(%caller, operator = %operator.key, "the cluster is founded without some at an operator's word");
                 json(StatusCode::ACCEPTED, &answer)
             }
             Route::EtcdLeader => {
-                let operator = caller.administrator()?;
+                let operator = operator?;
                 let request: LeaderRequest = message(request, self.patience).await?;
                 let is_plan = request.plan;
                 let answer = self.node.move_leader(request).await?;
@@ -182,15 +192,31 @@ impl Routes {
                 json(StatusCode::OK, &answer)
             }
             Route::Unlock => {
-                let operator = caller.administrator()?;
+                let operator = operator?;
                 let request: UnlockRequest = message(request, self.patience).await?;
                 let answer = self.node.unlock(request).await?;
                 let holder = &answer.held.holder;
                 tracing::warn!(%caller, operator = %operator.key, holder, "the disruption lock is taken away at an operator's word");
                 json(StatusCode::OK, &answer)
             }
+            Route::Operators => {
+                operator?;
+                json(StatusCode::OK, &operators::list(caller, &*self.node).await?)
+            }
+            Route::OperatorsToken => {
+                let operator = operator?;
+                let request = message(request, self.patience).await?;
+                let answer = operators::make_token(caller, operator, &*self.node, &request).await?;
+                json(StatusCode::OK, &answer)
+            }
+            Route::OperatorsRemove => {
+                let operator = operator?;
+                let request: RemoveRequest = message(request, self.patience).await?;
+                let answer = operators::remove(caller, operator, &*self.node, request).await?;
+                json(StatusCode::OK, &answer)
+            }
             Route::Power(action) => {
-                let operator = caller.administrator()?;
+                let operator = operator?;
                 let request: PowerRequest = message(request, self.patience).await?;
                 let is_plan = request.plan;
                 // Other masters are asked first, and etcd's leader may have to hand over.

@@ -128,7 +128,7 @@ impl Server {
             identity,
             operator,
         };
-        if let Ok(operator) = caller.administrator()
+        if let Ok(operator) = caller.administrator(&self.routes.node.enrolled())
             && let Some(_place) = self.operators.take(operator.key)
         {
             return self.converse(stream, caller).await;

@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
-use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
-use masthead_api::etcd::{Etcd, LeaderAnswer, LeaderRequest};
+use masthead_api::etcd::Etcd;
 use masthead_api::status::{
     self, Certificate, Cluster, Disk, DiskState, Network, NodeKind as ApiKind, Status,
 };
-use masthead_api::{ApiError, ErrorCode, Fingerprint, Reason, ReasonCode, Timestamp};
-use tokio::sync::{Notify, mpsc, watch};
+use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
+use masthead_machine::Scale;
+use tokio::sync::{Notify, watch};
 
 use super::cluster;
 use super::facts::Facts;
-use crate::disruption::{Lock, under_way};
+use crate::disruption::under_way;
 use crate::etcd::Members;
-use crate::management::{Answering, LogRequest};
-use crate::{disk, formation, management, node, output, peer, services};
+use crate::operators::Enrolled;
+use crate::{disk, formation, node, output, peer, services};
 
 /// How many lines of output stand beside a service that keeps dying.
 const LAST_LINES: usize = 20;
@@ -57,6 +56,8 @@ pub(super) struct Publishers {
     pub(super) etcd: watch::Sender<Option<Etcd>>,
     /// Has it asked at once.
     pub(super) ask_etcd: Arc<Notify>,
+    /// Operators who came in by tokens.
+    pub(super) enrolled: watch::Sender<Enrolled>,
     /// What is wrong with the kernel's settings, mounts and control groups.
     pub(super) node: watch::Sender<Vec<Reason>>,
     pub(super) ending: watch::Sender<Option<Reason>>,
@@ -72,6 +73,7 @@ pub(super) struct Board {
     identity: watch::Receiver<IdentityReport>,
     services: watch::Receiver<Vec<status::Service>>,
     etcd: watch::Receiver<Option<Etcd>>,
+    pub(super) enrolled: watch::Receiver<Enrolled>,
     node: watch::Receiver<Vec<Reason>>,
     ending: watch::Receiver<Option<Reason>>,
     /// Followers of output, by service.
@@ -91,6 +93,7 @@ impl Board {
         let identity = watch::channel(IdentityReport::default());
         let services = watch::channel(Vec::new());
         let etcd = watch::channel(None);
+        let enrolled = watch::channel(Enrolled::default());
         let node = watch::channel(Vec::new());
         let ending = watch::channel(None);
         let publishers = Publishers {
@@ -102,6 +105,7 @@ impl Board {
             services: services.0,
             etcd: etcd.0,
             ask_etcd: Arc::default(),
+            enrolled: enrolled.0,
             node: node.0,
             ending: ending.0,
         };
@@ -114,6 +118,7 @@ impl Board {
             identity: identity.1,
             services: services.1,
             etcd: etcd.1,
+            enrolled: enrolled.1,
             node: node.1,
             ending: ending.1,
             outputs: Mutex::default(),
@@ -144,7 +149,7 @@ impl Board {
     }
 
     /// The status of every listed master.
-    async fn cluster(&self) -> ClusterStatus {
+    pub(super) async fn cluster(&self) -> ClusterStatus {
         cluster::status(self.status(), self.peers.get(), self.facts.scale).await
     }
 
@@ -171,15 +176,9 @@ impl Board {
         self.members.get().cloned()
     }
 
-    /// The same for an operator who needs it.
-    fn members_needed(&self) -> Result<Arc<Members>, ApiError> {
-        self.members().ok_or_else(|| {
-            ApiError::new(
-                ErrorCode::NotReady,
-                "this node is no member of etcd yet",
-                "See `mastctl status` for what it waits for.",
-            )
-        })
+    /// Multiplies the times.
+    pub(super) fn scale(&self) -> Scale {
+        self.facts.scale
     }
 
     /// All followers of output.
@@ -192,7 +191,7 @@ impl Board {
             .collect()
     }
 
-    fn output(&self, service: &str) -> Option<output::Handle> {
+    pub(super) fn output(&self, service: &str) -> Option<output::Handle> {
         self.outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -347,43 +346,6 @@ fn is_waited_for(cause: output::Cause, disks: &[Disk]) -> bool {
         .iter()
         .any(|disk| disk.role == "DATA" && disk.state != DiskState::Waiting);
     cause == output::Cause::DiskAbsent && !is_there
-}
-
-impl management::Node for Board {
-    fn status(&self) -> Status {
-        Self::status(self)
-    }
-
-    fn cluster(&self) -> Answering<'_, ClusterStatus> {
-        Box::pin(Self::cluster(self))
-    }
-
-    fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>> {
-        Box::pin(async {
-            let members = self.members_needed()?;
-            members
-                .move_leader(&Self::cluster(self).await, request)
-                .await
-        })
-    }
-
-    fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {
-        Box::pin(async move {
-            let lock = Lock {
-                members: self.members_needed()?,
-                own: self.seed.borrow().name.clone(),
-            };
-            let held = lock.free(&request.holder).await?;
-            Ok(UnlockAnswer {
-                format: masthead_api::FORMAT,
-                held,
-            })
-        })
-    }
-
-    fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {
-        Some(management::stream(self.output(service)?, wanted))
-    }
 }
 
 /// Resident memory in bytes and processor time in milliseconds of this process.

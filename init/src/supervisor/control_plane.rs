@@ -24,6 +24,7 @@ use crate::formation;
 use crate::identity::{Handover, Identity, Keeper, Problem, inventory, keep_bootstrap_applied};
 use crate::management::{self, Issuers};
 use crate::node::NodeOptions;
+use crate::operators;
 use crate::services::{self, AdoptedExits};
 
 /// Where the services' driver keeps what its successor must know.
@@ -57,8 +58,9 @@ impl ControlPlaneTask {
             roots: Arc::clone(&self.identity.roots),
             leaves: renewed.clone(),
         };
-        self.board
-            .set_members(Arc::new(self.members(credentials.clone())));
+        let members = Arc::new(self.members(credentials.clone()));
+        self.board.set_members(Arc::clone(&members));
+        tokio::spawn(operators::follow(members, self.publishers.enrolled.clone()));
         tokio::spawn(self.observer(credentials).run(self.publishers.etcd.clone()));
         tokio::spawn(self.keeper().run(leaves_sender));
 
@@ -126,6 +128,7 @@ impl ControlPlaneTask {
         let masters = self.seed.masters.iter();
         let addresses = masters.map(|master| (master.name.clone(), master.address));
         Members {
+            own: self.master.name.clone(),
             addresses: addresses.collect(),
             names: self.identity.names.clone(),
             port: ETCD_CLIENT_PORT,

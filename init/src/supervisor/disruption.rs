@@ -86,10 +86,7 @@ impl DisruptionTask {
     async fn look(&self, word: &PowerCommand) -> Look {
         let cluster = self.board.cluster_now().await;
         let own = self.board.status();
-        let lock = self.board.members().map(|members| Lock {
-            members,
-            own: own.node.name.clone(),
-        });
+        let lock = self.board.members().map(|members| Lock { members });
         let (seen, held) = match &lock {
             None => (LockSeen::NotNeeded, None),
             // Each member would be waited for in vain.
@@ -274,10 +271,7 @@ impl DisruptionTask {
         let (Some(members), Some(machine_id)) = (self.board.members(), node.machine_id) else {
             return;
         };
-        let lock = Lock {
-            members,
-            own: node.name,
-        };
+        let lock = Lock { members };
         match lock.give_back_own(&machine_id).await {
             Ok(true) => tracing::info!("this master serves: the disruption lock is given back"),
             // Somebody else was faster, and the status does not say so yet.

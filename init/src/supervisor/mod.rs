@@ -1,7 +1,7 @@
 //! The supervisor: everything on a node that takes decisions.
 //!
 //! One single-threaded tokio runtime. Each task owns one thing and publishes its state on a `watch`
-//! channel; [`board`] makes the status of them whenever somebody asks.
+//! channel; [`board`] makes the status of them whenever somebody asks, and [`answers`] what else the API asks for.
 //!
 //! | task | owns | publishes |
 //! |---|---|---|
@@ -14,6 +14,7 @@
 //! | `disk::health::watch` | looking at the file systems | their state |
 //! | `services` | the service group | each service's story |
 //! | `etcd::Observer` | a client of the local member | what etcd says of itself and its members |
+//! | `operators::follow` | a watch of the local member | the operators who came in by tokens |
 //! | `identity::Keeper` | the leaves | new certificates |
 //! | `management` | API and metrics | |
 //! | `console` | the status screen | |
@@ -22,6 +23,7 @@
 //!
 //! It may be killed at any instant: services go on, and the next supervisor adopts them.
 
+mod answers;
 mod api;
 mod board;
 mod boot;

@@ -1,0 +1,124 @@
+//! What the management API asks of the node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use masthead_api::cluster::ClusterStatus;
+use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
+use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
+use masthead_api::operators::{EnrolledOperator, OpenToken};
+use masthead_api::{ApiError, ErrorCode, Status};
+use masthead_seed::OperatorKey;
+use tokio::sync::mpsc;
+
+use super::board::Board;
+use crate::disruption::Lock;
+use crate::etcd::Members;
+use crate::management::{self, Answering, LogRequest, Node};
+use crate::operators::token::Token;
+use crate::operators::{Enrolled, Registered, Registry};
+
+/// How long a change of operators may take to come back from this node's own member, on a real machine.
+const TO_HEAR: Duration = Duration::from_secs(2);
+
+impl Board {
+    /// The way to etcd's members, for an operator who needs it.
+    fn members_needed(&self) -> Result<Arc<Members>, ApiError> {
+        self.members().ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::NotReady,
+                "this node is no member of etcd yet",
+                "See `mastctl status` for what it waits for.",
+            )
+        })
+    }
+
+    fn registry(&self) -> Result<Registry, ApiError> {
+        let members = self.members_needed()?;
+        Ok(Registry { members })
+    }
+
+    /// Waits until this node takes the key for an operator's, or long enough: it hears of it as all others do.
+    async fn wait_for_operator(&self, key: OperatorKey, is_one: bool) {
+        let mut enrolled = self.enrolled.clone();
+        let heard = enrolled.wait_for(|keys| keys.contains(&key) == is_one);
+        let _ = tokio::time::timeout(self.scale() * TO_HEAR, heard).await;
+    }
+}
+
+impl Node for Board {
+    fn status(&self) -> Status {
+        Self::status(self)
+    }
+
+    fn cluster(&self) -> Answering<'_, ClusterStatus> {
+        Box::pin(Self::cluster(self))
+    }
+
+    fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>> {
+        Box::pin(async {
+            let members = self.members_needed()?;
+            members
+                .move_leader(&Self::cluster(self).await, request)
+                .await
+        })
+    }
+
+    fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {
+        Box::pin(async move {
+            let members = self.members_needed()?;
+            let held = Lock { members }.free(&request.holder).await?;
+            Ok(UnlockAnswer {
+                format: masthead_api::FORMAT,
+                held,
+            })
+        })
+    }
+
+    fn enrolled(&self) -> Enrolled {
+        Arc::clone(&self.enrolled.borrow())
+    }
+
+    fn operators(&self) -> Answering<'_, Result<Registered, ApiError>> {
+        Box::pin(async { self.registry()?.list().await })
+    }
+
+    fn make_token(
+        &self,
+        by: OperatorKey,
+        ttl: Duration,
+    ) -> Answering<'_, Result<(Token, OpenToken), ApiError>> {
+        Box::pin(async move { self.registry()?.make_token(by, ttl).await })
+    }
+
+    fn enroll<'a>(
+        &'a self,
+        token: &'a Token,
+        key: OperatorKey,
+        admins: &'a [OperatorKey],
+    ) -> Answering<'a, Result<EnrolledOperator, ApiError>> {
+        Box::pin(async move {
+            let operator = self.registry()?.enroll(token, key, admins).await?;
+            self.wait_for_operator(key, true).await;
+            Ok(operator)
+        })
+    }
+
+    fn remove_operator<'a>(
+        &'a self,
+        whom: &'a str,
+    ) -> Answering<'a, Result<Vec<String>, ApiError>> {
+        Box::pin(async move {
+            let tokens = self.registry()?.remove(whom).await?;
+            if let Ok(key) = whom.parse() {
+                self.wait_for_operator(key, false).await;
+            }
+            Ok(tokens)
+        })
+    }
+
+    fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>> {
+        Some(management::stream(self.output(service)?, wanted))
+    }
+}
