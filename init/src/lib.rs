@@ -26,5 +26,6 @@ pub mod seed_source;
 pub mod services;
 mod serving;
 pub mod supervisor;
+pub mod vip;
 
 pub use role::run;

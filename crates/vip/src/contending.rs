@@ -1,0 +1,170 @@
+//! Waiting until nobody can own the address any more, and taking it.
+
+use std::time::Duration;
+
+use masthead_machine::{BootTime, Scale};
+
+use crate::ownership::{Ownership, State};
+use crate::{Action, Held, Note, Record, Seen, Terms};
+
+/// How soon the network is asked again, on a real machine, whether a stranger still has the address.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Somebody else's address, or nobody's.
+#[derive(Clone, Debug)]
+pub(crate) struct Contending {
+    /// Since when the key is known to be as it is: from then on its owner's time is counted.
+    since: BootTime,
+    reading: Reading,
+    probe: Probe,
+}
+
+/// The wait begins with a read by the word of a majority: after an election, or an answer that did not come, what was seen
+/// before tells nothing about who could renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// Not before then.
+    Needed(BootTime),
+    Asked {
+        /// Whether another one is needed by now.
+        again: bool,
+    },
+    Done,
+}
+
+/// Whether anybody on the network answers for an address that this cluster never owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// Not before then.
+    Needed(BootTime),
+    Asked,
+    Clear,
+}
+
+impl Contending {
+    pub(crate) fn new(now: BootTime) -> Self {
+        Self {
+            since: now,
+            reading: Reading::Needed(now),
+            probe: Probe::Needed(now),
+        }
+    }
+
+    pub(crate) fn moved(&mut self, now: BootTime) {
+        self.since = now;
+    }
+
+    pub(crate) fn begin_anew(&mut self) {
+        self.reading = match self.reading {
+            Reading::Asked { .. } => Reading::Asked { again: true },
+            needed @ Reading::Needed(_) => needed,
+            Reading::Done => Reading::Needed(BootTime::default()),
+        };
+    }
+
+    pub(crate) fn has_read(&mut self, now: BootTime) {
+        self.since = now;
+        self.reading = match self.reading {
+            Reading::Asked { again: false } => Reading::Done,
+            _ => Reading::Needed(now),
+        };
+    }
+
+    pub(crate) fn read_failed(&mut self, again: BootTime) {
+        self.reading = Reading::Needed(again);
+    }
+
+    pub(crate) fn probed(
+        &mut self,
+        now: BootTime,
+        scale: Scale,
+        answer: Option<String>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.probe = match answer {
+            None => Probe::Clear,
+            Some(hardware) => {
+                actions.push(Action::Note(Note::Stranger { hardware }));
+                Probe::Needed(now + scale * ASK_AGAIN)
+            }
+        };
+    }
+}
+
+impl Ownership {
+    /// Does what is due by now, or has become possible.
+    pub(crate) fn pursue_claim(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        let is_due = self.claim_at().is_some_and(|at| at <= now);
+        let State::Contending(contending) = &mut self.state else {
+            return;
+        };
+        if !is_due {
+            return;
+        }
+        if let Reading::Needed(_) = contending.reading {
+            contending.reading = Reading::Asked { again: false };
+            actions.push(Action::Read(self.measured.terms().gap));
+            return;
+        }
+        let Some(seen) = &self.seen else { return };
+        if seen.record.is_none() && contending.probe != Probe::Clear {
+            contending.probe = Probe::Asked;
+            actions.push(Action::ProbeAddress);
+            return;
+        }
+        let (expected, epoch) = (seen.revision, seen.record.as_ref().map_or(0, Record::epoch));
+        let (by, terms) = (self.setup.identity.clone(), self.measured.terms());
+        let held = |nonce| {
+            Record::Held(Held {
+                by,
+                nonce,
+                epoch: epoch + 1,
+                terms,
+            })
+        };
+        self.transact(now, expected, held, actions);
+    }
+
+    /// When there is something to do next, if time alone leads there.
+    pub(crate) fn claim_at(&self) -> Option<BootTime> {
+        let State::Contending(contending) = &self.state else {
+            return None;
+        };
+        // Whatever an earlier machine of this boot has left is gone first.
+        if !self.gate.is_closed() || !self.address.is(false) || self.raft.leader.is_none() {
+            return None;
+        }
+        match contending.reading {
+            Reading::Needed(at) => return Some(at),
+            Reading::Asked { .. } => return None,
+            Reading::Done => {}
+        }
+        if !self.ready || self.draining || self.awaiting.is_some() {
+            return None;
+        }
+        let seen = self.seen.as_ref()?;
+        let at = contending.since + self.wait(seen)?;
+        match (&seen.record, contending.probe) {
+            (None, Probe::Asked) => None,
+            (None, Probe::Needed(not_before)) => Some(at.max(not_before)),
+            _ => Some(at),
+        }
+    }
+
+    /// How long the key must stay as it is before this node takes the address.
+    fn wait(&self, seen: &Seen) -> Option<Duration> {
+        let own = &self.setup.identity;
+        match &seen.record {
+            // Nobody knows whether there was ever an owner, and which hold was chosen.
+            None => Some(Terms::longest(self.setup.scale).wait()),
+            // An earlier machine of this boot, which is gone, and whose gate is closed.
+            Some(Record::Held(held)) if held.by == *own => Some(Duration::ZERO),
+            Some(Record::Held(held)) => Some(held.terms.wait()),
+            Some(Record::Free(free)) => match &free.heir {
+                Some(heir) if *heir != own.node => Some(free.reserved),
+                _ => Some(Duration::ZERO),
+            },
+            Some(Record::Unknown) => None,
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The machine: its states, and what leads from one to the next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use masthead_machine::{BootTime, Machine, Random};
+
+use crate::contending::Contending;
+use crate::gate::{Address, Gate};
+use crate::owning::Owning;
+use crate::releasing::Releasing;
+use crate::terms::Measured;
+use crate::{Action, Decision, Event, Held, Nonce, Note, Raft, Record, Seen, Setup};
+
+/// Between two tries, on a real machine, after one that nobody answered.
+pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long another master's word that it can serve counts, on a real machine.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Transactions without an answer that are remembered. More of them are still known to be this node's, and count nothing.
+const REMEMBERED: usize = 32;
+
+/// The machine of one address.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    pub(crate) setup: Setup,
+    random: Random,
+    pub(crate) state: State,
+    pub(crate) gate: Gate,
+    pub(crate) address: Address,
+    announcing: bool,
+    pub(crate) ready: bool,
+    pub(crate) draining: bool,
+    /// When other masters last said that they can serve.
+    others: BTreeMap<String, BootTime>,
+    pub(crate) raft: Raft,
+    pub(crate) measured: Measured,
+    /// Transactions that may still be committed, in the order in which they were sent.
+    pub(crate) sent: Vec<Sent>,
+    /// The one whose answer is awaited.
+    pub(crate) awaiting: Option<Nonce>,
+    /// The newest sight of the key.
+    pub(crate) seen: Option<Seen>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// Somebody else's, or nobody's.
+    Contending(Contending),
+    /// This node's.
+    Owning(Owning),
+    /// On its way to somebody else.
+    Releasing(Releasing),
+}
+
+/// A transaction that may have been committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) nonce: Nonce,
+    pub(crate) at: BootTime,
+    expected: i64,
+    record: Record,
+}
+
+impl Sent {
+    /// Until when this node may own the address by this, once it is known to be committed; none for a release. From then on, gap
+    /// aside, nobody who has seen it waits any more.
+    pub(crate) fn limit(&self) -> Option<BootTime> {
+        match &self.record {
+            Record::Held(held) => Some(self.at + held.terms.hold),
+            Record::Free(_) | Record::Unknown => None,
+        }
+    }
+}
+
+/// Where a node stands, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The key was not seen yet.
+    Unknown,
+    /// Somebody else owns the address, or nobody.
+    Other(Option<Held>),
+    /// This node does, and the kernel lets it answer until then; until a renewal is acknowledged it does not.
+    Owner(Option<BootTime>),
+    /// This node lets go of it.
+    Releasing,
+}
+
+impl Machine for Ownership {
+    type Event = Event;
+    type Action = Action;
+
+    fn step(&mut self, now: BootTime, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.handle(now, event, &mut actions);
+        self.pursue(now, &mut actions);
+        actions.extend(self.deadline(now).map(Action::WakeAt));
+        actions
+    }
+}
+
+impl Ownership {
+    /// A machine that knows nothing. First of all it closes the gate and removes the address, which an earlier one of this
+    /// boot may have left.
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            random: Random::new(setup.seed),
+            measured: Measured::new(setup.scale, setup.window),
+            setup,
+            state: State::Contending(Contending::new(BootTime::default())),
+            gate: Gate::unknown(),
+            address: Address::unknown(),
+            announcing: false,
+            ready: false,
+            draining: false,
+            others: BTreeMap::new(),
+            raft: Raft::default(),
+            sent: Vec::new(),
+            awaiting: None,
+            seen: None,
+        }
+    }
+
+    /// Where this node stands.
+    pub fn standing(&self) -> Standing {
+        match &self.state {
+            State::Owning(_) => Standing::Owner(self.gate.open_until()),
+            State::Releasing(_) => Standing::Releasing,
+            State::Contending(_) => match &self.seen {
+                None => Standing::Unknown,
+                Some(seen) => Standing::Other(match &seen.record {
+                    Some(Record::Held(held)) => Some(held.clone()),
+                    _ => None,
+                }),
+            },
+        }
+    }
+
+    fn handle(&mut self, now: BootTime, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Woken => {}
+            Event::Saw(seen) => self.observe(now, seen, actions),
+            Event::Read(seen) => {
+                self.observe(now, seen, actions);
+                if let State::Contending(contending) = &mut self.state {
+                    contending.has_read(now);
+                }
+            }
+            Event::ReadFailed => {
+                let again = now + self.setup.scale * TRY_AGAIN;
+                if let State::Contending(contending) = &mut self.state {
+                    contending.read_failed(again);
+                }
+            }
+            Event::Decided { nonce, decision } => self.decided(now, nonce, decision, actions),
+            Event::Raft(raft) => {
+                let moved = raft != self.raft;
+                self.raft = raft;
+                if let State::Contending(contending) = &mut self.state
+                    && moved
+                {
+                    contending.begin_anew();
+                }
+            }
+            Event::Ready(ready) => {
+                self.ready = ready;
+                if let State::Owning(owning) = &mut self.state {
+                    owning.readiness_changed();
+                }
+            }
+            Event::OtherReady(name) => {
+                self.others.insert(name, now);
+            }
+            Event::GateSet(until) => self.gate.answered(until),
+            Event::AddressSet(there) => self.address.answered(there),
+            Event::ConnectionsDestroyed => {
+                if let State::Releasing(releasing) = &mut self.state {
+                    releasing.connections_destroyed();
+                }
+            }
+            Event::Probed(answer) => {
+                if let State::Contending(contending) = &mut self.state {
+                    contending.probed(now, self.setup.scale, answer, actions);
+                }
+            }
+            Event::Release { heir, drain } => {
+                self.draining |= drain;
+                self.release(now, heir, actions);
+            }
+            Event::Undrain => self.draining = false,
+        }
+    }
+
+    fn decided(
+        &mut self,
+        now: BootTime,
+        nonce: Nonce,
+        decision: Decision,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.awaiting == Some(nonce) {
+            self.awaiting = None;
+        }
+        let Some(place) = self.sent.iter().position(|sent| sent.nonce == nonce) else {
+            // A watch was faster.
+            return;
+        };
+        match decision {
+            Decision::Done(revision) => self.acknowledged(now, place, revision, actions),
+            Decision::Refused(seen) => {
+                self.sent.remove(place);
+                self.observe(now, seen, actions);
+            }
+            Decision::Unanswered => self.unanswered(now),
+        }
+    }
+
+    /// Somebody says how the key is, or was.
+    fn observe(&mut self, now: BootTime, seen: Seen, actions: &mut Vec<Action>) {
+        let newest = self.seen.as_ref().map_or(i64::MIN, |seen| seen.as_of);
+        if seen.as_of < newest {
+            return;
+        }
+        let nonce = seen.record.as_ref().and_then(Record::nonce);
+        let own = self.sent.iter().position(|sent| Some(sent.nonce) == nonce);
+        let moved = self.revision() != Some(seen.revision);
+        let revision = seen.revision;
+        self.seen = Some(seen);
+        if let Some(place) = own {
+            return self.acknowledged(now, place, revision, actions);
+        }
+        // What expects another revision than the present one comes too late for ever.
+        self.sent.retain(|sent| sent.expected == revision);
+        if moved {
+            self.moved(now, actions);
+        }
+    }
+
+    /// The `mod_revision` that this node acts upon.
+    pub(crate) fn revision(&self) -> Option<i64> {
+        match &self.state {
+            State::Owning(owning) => Some(owning.revision),
+            State::Releasing(releasing) => Some(releasing.revision),
+            State::Contending(_) => self.seen.as_ref().map(|seen| seen.revision),
+        }
+    }
+
+    /// The key was changed, and not by a transaction of this machine.
+    fn moved(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        let Some(seen) = self.seen.clone() else {
+            return;
+        };
+        if let Some(Record::Held(held)) = &seen.record {
+            self.measured.adopt(held.terms);
+        }
+        let is_own =
+            matches!(&seen.record, Some(Record::Held(held)) if held.by == self.setup.identity);
+        match &mut self.state {
+            // One of this boot's earlier transactions, of whose time of sending nothing is known.
+            State::Owning(owning) if is_own => owning.adopt(now, seen.revision),
+            State::Releasing(releasing) if is_own => releasing.revision = seen.revision,
+            State::Contending(contending) => contending.moved(now),
+            State::Owning(_) | State::Releasing(_) => {
+                actions.push(Action::Note(Note::Lost));
+                self.contend(now);
+            }
+        }
+        if seen.record == Some(Record::Unknown) {
+            actions.push(Action::Note(Note::UnknownFormat));
+        }
+    }
+
+    /// A transaction is known to be committed.
+    fn acknowledged(
+        &mut self,
+        now: BootTime,
+        place: usize,
+        revision: i64,
+        actions: &mut Vec<Action>,
+    ) {
+        let sent = self.sent[place].clone();
+        self.measured.took(now.since(sent.at));
+        // They all expected what was there before.
+        self.sent.clear();
+        if self.seen.as_ref().is_none_or(|seen| seen.as_of < revision) {
+            self.seen = Some(Seen {
+                as_of: revision,
+                revision,
+                record: Some(sent.record.clone()),
+            });
+        }
+        let Some(until) = sent.limit() else {
+            return self.released(now, actions);
+        };
+        match &mut self.state {
+            State::Owning(owning) => owning.renewed(revision, until),
+            State::Releasing(releasing) => releasing.revision = revision,
+            State::Contending(_) => {
+                let epoch = sent.record.epoch();
+                actions.push(Action::Note(Note::Won { epoch }));
+                self.state = State::Owning(Owning::new(now, revision, epoch, until));
+                if self.draining {
+                    self.release(now, None, actions);
+                }
+            }
+        }
+    }
+
+    fn unanswered(&mut self, now: BootTime) {
+        let again = now + self.setup.scale * TRY_AGAIN;
+        match &mut self.state {
+            State::Contending(contending) => contending.begin_anew(),
+            State::Owning(owning) => owning.send_at = again,
+            State::Releasing(releasing) => releasing.send_at = again,
+        }
+        if self.sent.len() > REMEMBERED {
+            let forgotten = self.sent.remove(0);
+            if let (State::Owning(owning), Some(limit)) = (&mut self.state, forgotten.limit()) {
+                owning.until = owning.until.min(Some(limit));
+            }
+        }
+    }
+
+    /// Sends a transaction that makes the key say this of the present owner.
+    pub(crate) fn transact(
+        &mut self,
+        now: BootTime,
+        expected: i64,
+        record: impl FnOnce(Nonce) -> Record,
+        actions: &mut Vec<Action>,
+    ) {
+        let nonce = Nonce(self.random.bits());
+        let record = record(nonce);
+        let gap = self.measured.terms().gap;
+        self.awaiting = Some(nonce);
+        self.sent.push(Sent {
+            nonce,
+            at: now,
+            expected,
+            record: record.clone(),
+        });
+        actions.push(Action::Transact {
+            nonce,
+            expected,
+            record,
+            give_up: now + gap,
+        });
+    }
+
+    /// The earliest end of what the transactions on their way promise: one of them may be committed, and seen.
+    pub(crate) fn limit(&self) -> Option<BootTime> {
+        self.sent.iter().filter_map(Sent::limit).min()
+    }
+
+    /// Another master whose word that it can serve still counts.
+    pub(crate) fn ready_other(&self, now: BootTime) -> Option<&String> {
+        let fresh = self.setup.scale * FRESH;
+        let mut others = self.others.iter();
+        others
+            .find(|(_, said)| now.since(**said) <= fresh)
+            .map(|(name, _)| name)
+    }
+
+    /// From here on as anybody.
+    pub(crate) fn contend(&mut self, now: BootTime) {
+        self.state = State::Contending(Contending::new(now));
+    }
+
+    fn pursue(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        let wanted = match self.state {
+            State::Contending(_) => {
+                self.pursue_claim(now, actions);
+                None
+            }
+            State::Owning(_) => self.pursue_renewal(now, actions),
+            State::Releasing(_) => self.pursue_release(now, actions),
+        };
+        // A step above may have led on.
+        let (gate, address) = match self.state {
+            State::Contending(_) => (None, false),
+            _ => wanted.unwrap_or((None, false)),
+        };
+        self.address.pursue(address, actions);
+        self.gate.pursue(gate, actions);
+        let answers = self.gate.open_until().is_some_and(|until| until > now);
+        if self.announcing != answers {
+            self.announcing = answers;
+            actions.push(Action::Announce(answers));
+        }
+    }
+
+    fn deadline(&self, now: BootTime) -> Option<BootTime> {
+        let own = match &self.state {
+            State::Contending(_) => self.claim_at(),
+            State::Owning(_) => self.renewal_at(),
+            State::Releasing(releasing) => releasing.deadline(),
+        };
+        // What is due and cannot be done now waits for an event.
+        let gate = self.gate.open_until();
+        own.into_iter().chain(gate).filter(|at| *at > now).min()
+    }
+}

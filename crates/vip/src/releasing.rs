@@ -1,0 +1,127 @@
+//! Letting go of the address, in an order in which nobody notices: clients make new connections, the gate is closed, the
+//! address is gone, and only then the key says who may take it.
+
+use masthead_machine::BootTime;
+
+use crate::ownership::{Ownership, State};
+use crate::{Action, Free, Note, Record};
+
+/// On its way to somebody else.
+#[derive(Clone, Debug)]
+pub(crate) struct Releasing {
+    /// The key's `mod_revision`.
+    pub(crate) revision: i64,
+    epoch: u64,
+    heir: Option<String>,
+    stage: Stage,
+    /// When the key is written next.
+    pub(crate) send_at: BootTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// While the gate is open, so that the clients hear of it; given up then.
+    Resetting {
+        until: BootTime,
+    },
+    Closing,
+    Telling,
+}
+
+impl Releasing {
+    pub(crate) fn connections_destroyed(&mut self) {
+        if let Stage::Resetting { .. } = self.stage {
+            self.stage = Stage::Closing;
+        }
+    }
+
+    /// When there is something to do next, if time alone leads there.
+    pub(crate) fn deadline(&self) -> Option<BootTime> {
+        match self.stage {
+            Stage::Resetting { until } => Some(until),
+            Stage::Closing => None,
+            Stage::Telling => Some(self.send_at),
+        }
+    }
+}
+
+impl Ownership {
+    /// Begins to let go of the address, if it is this node's.
+    pub(crate) fn release(
+        &mut self,
+        now: BootTime,
+        heir: Option<String>,
+        actions: &mut Vec<Action>,
+    ) {
+        let State::Owning(owning) = &self.state else {
+            return;
+        };
+        let open = self.gate.open_until().is_some_and(|until| until > now);
+        let stage = if open {
+            actions.push(Action::DestroyConnections);
+            Stage::Resetting {
+                until: now + self.measured.terms().gap,
+            }
+        } else {
+            Stage::Closing
+        };
+        self.state = State::Releasing(Releasing {
+            revision: owning.revision,
+            epoch: owning.epoch,
+            heir,
+            stage,
+            send_at: now,
+        });
+    }
+
+    /// Does what is due by now, or has become possible. Says until when the gate shall be open, and whether the address shall
+    /// be there.
+    pub(crate) fn pursue_release(
+        &mut self,
+        now: BootTime,
+        actions: &mut Vec<Action>,
+    ) -> Option<(Option<BootTime>, bool)> {
+        let (closed, gone) = (self.gate.is_closed(), self.address.is(false));
+        let open = self.gate.open_until();
+        let State::Releasing(releasing) = &mut self.state else {
+            return None;
+        };
+        if let Stage::Resetting { until } = releasing.stage {
+            if until > now {
+                // Not prolonged any more.
+                return Some((open, true));
+            }
+            releasing.stage = Stage::Closing;
+        }
+        if releasing.stage == Stage::Closing {
+            if !(closed && gone) {
+                return Some((None, !closed));
+            }
+            releasing.stage = Stage::Telling;
+        }
+        if self.awaiting.is_none() && releasing.send_at <= now {
+            let (expected, epoch) = (releasing.revision, releasing.epoch);
+            let heir = releasing.heir.clone();
+            let reserved = self.measured.terms().wait();
+            let free = |nonce| {
+                Record::Free(Free {
+                    nonce,
+                    epoch,
+                    heir,
+                    reserved,
+                })
+            };
+            self.transact(now, expected, free, actions);
+        }
+        Some((None, false))
+    }
+
+    /// The key says that the address is free.
+    pub(crate) fn released(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        if let State::Releasing(releasing) = &self.state {
+            let heir = releasing.heir.clone();
+            actions.push(Action::Note(Note::Released { heir }));
+            self.contend(now);
+        }
+    }
+}
