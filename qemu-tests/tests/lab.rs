@@ -101,10 +101,11 @@ impl Lab {
             .expect("the cluster runs")
     }
 
-    /// Waits until nothing of the cluster is left but what `folder` says.
+    /// Waits until nothing of the cluster is left but what `folder` says. File systems end no sooner than the disk below
+    /// them gets round to it, which others may keep busy.
     fn wait_until_gone(&self, init: i32, groups: &[PathBuf], folder_too: bool) {
         Patience::new(1.0)
-            .wait_until("everything to be gone", Duration::from_secs(10), || {
+            .wait_until("everything to be gone", Duration::from_secs(60), || {
                 let process = Path::new(&format!("/proc/{init}")).exists();
                 let loops = attached_loops(self.folder.path());
                 let groups: Vec<_> = groups.iter().filter(|group| group.exists()).collect();
