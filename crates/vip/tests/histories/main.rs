@@ -22,7 +22,7 @@ use crate::world::World;
 
 /// How many histories `make test` runs. Fewer where MASTHEAD_HISTORIES says so: the mutants of `make soak` are judged by the
 /// first of them.
-const HISTORIES: u64 = 2_000;
+const HISTORIES: u64 = 1_000;
 
 fn build(fault: Option<Fault>, seed: u64) -> Simulation<World> {
     let scenario = Scenario::draw(seed);
