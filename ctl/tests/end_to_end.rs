@@ -833,19 +833,10 @@ fn who_came_in_by_a_token_is_no_operator_of_a_node_without_a_cluster() {
         .push(bob.keygen().public());
     let run = bob.login(&node);
     assert_eq!(run.code, 0, "{run:?}");
-    let fingerprint = node.be_provisional(&[admin]).to_string();
-    let address = node.address.to_string();
-    let words = [
-        "login",
-        &address,
-        "--fingerprint",
-        &fingerprint,
-        "-o",
-        "json",
-    ];
-    let run = bob.run(&words);
+    let fingerprint = node.be_provisional(&[admin]);
+    let run = bob.login_by(&node, fingerprint, &[]);
     assert_eq!(run.error()["code"], "login-refused", "{run:?}");
-    let run = alice.run(&words);
+    let run = alice.login_by(&node, fingerprint, &[]);
     assert_eq!(run.code, 0, "{run:?}");
 }
 

@@ -21,6 +21,7 @@ pub mod output;
 pub mod peer;
 pub mod pid1;
 pub mod process;
+mod random;
 mod role;
 pub mod seed_source;
 pub mod services;

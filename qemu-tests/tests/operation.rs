@@ -9,7 +9,7 @@ mod support;
 use std::{path::PathBuf, process::Command};
 
 use fixture::Fixture;
-use masters::{A_MINUTE, formed, node};
+use masters::{A_MINUTE, availability_by, formed, node};
 use masthead_lab::{error::Result, patience::Look, tools::run};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn any_status_tells_what_the_cluster_survives(fixture: &Fixture) {
             told["healthy"] == json!(["m1", "m2", "m3"]) && told["spare"] == 1
         });
     }
-    let told = availability(fixture, "m1");
+    let told = availability_by(fixture, "m1");
     assert_eq!(told["voters"], json!(["m1", "m2", "m3"]));
     let leader = told["leader"].as_str().expect("a leader").to_owned();
     let text = fixture.expect(fixture.mastctl(&["--nodes", "m1", "status"]));
@@ -57,7 +57,7 @@ fn any_status_tells_what_the_cluster_survives(fixture: &Fixture) {
 /// The leader hands over at an operator's word, through any master; what cannot be done is refused before anything is.
 fn the_leader_of_etcd_moves(fixture: &Fixture) {
     wait_for_availability(fixture, "m1", |told| told["spare"] == 1);
-    let leader = availability(fixture, "m1")["leader"].clone();
+    let leader = availability_by(fixture, "m1")["leader"].clone();
     let leader = leader.as_str().expect("a leader");
     let next = if leader == "m2" { "m3" } else { "m2" };
     let ask = |arguments: &[&str]| {
@@ -69,7 +69,7 @@ fn the_leader_of_etcd_moves(fixture: &Fixture) {
         planned.starts_with(&format!("{leader} leads etcd")),
         "{planned}"
     );
-    assert_eq!(availability(fixture, "m1")["leader"], leader);
+    assert_eq!(availability_by(fixture, "m1")["leader"], leader);
     let refused = ask(&["m9"]).expect_err("m9 has no vote").to_string();
     assert!(refused.contains("m9 has no vote"), "{refused}");
 
@@ -198,15 +198,9 @@ impl<'f> Person<'f> {
     }
 }
 
-fn availability(fixture: &Fixture, asked: &str) -> Value {
-    let status = fixture.mastctl(&["--nodes", asked, "status", "--output", "json"]);
-    let status: Value = serde_json::from_str(&fixture.expect(status)).expect("mastctl prints JSON");
-    status["availability"].clone()
-}
-
 fn wait_for_availability(fixture: &Fixture, asked: &str, is_it: impl Fn(&Value) -> bool) {
     fixture.wait_until(&format!("what {asked} says of all"), A_MINUTE, || {
-        let told = availability(fixture, asked);
+        let told = availability_by(fixture, asked);
         Look::at(is_it(&told), || told.to_string())
     });
 }

@@ -13,9 +13,8 @@ use std::collections::BTreeSet;
 
 use fixture::Fixture;
 use load::{Load, nothing_is_lost};
-use masters::{A_MINUTE, THREE, clusters, formed, others, wait_for_voters};
+use masters::{A_MINUTE, THREE, availability_by, clusters, formed, others, wait_for_voters};
 use masthead_lab::{partition::Direction, patience::Look};
-use serde_json::Value;
 
 /// etcd's leader is cut off, which costs an election; clients reach it, and all others, all the while.
 #[test]
@@ -54,23 +53,16 @@ fn a_master_that_is_cut_off_acknowledges_nothing() {
 /// Waits until the master that is cut off says that nobody leads, and the others that they survive nothing more.
 fn wait_for_word_of_the_cut(fixture: &Fixture, victim: &str) {
     fixture.wait_until(&format!("{victim} to know no leader"), A_MINUTE, || {
-        let told = availability(fixture, victim);
+        let told = availability_by(fixture, victim);
         let alone = told["leader"].is_null() && told["spare"].as_i64() < Some(0);
         Look::at(alone, || told.to_string())
     });
     for other in others(victim) {
         fixture.wait_until(&format!("{other} to miss {victim}"), A_MINUTE, || {
-            let told = availability(fixture, other);
+            let told = availability_by(fixture, other);
             let missed =
                 told["spare"] == 0 && told["leader"].is_string() && told["leader"] != victim;
             Look::at(missed, || told.to_string())
         });
     }
-}
-
-/// What a master says that the cluster survives. It answers also when it is cut off.
-fn availability(fixture: &Fixture, asked: &str) -> Value {
-    let status = fixture.mastctl(&["--nodes", asked, "status", "--output", "json"]);
-    let status: Value = serde_json::from_str(&fixture.expect(status)).expect("mastctl prints JSON");
-    status["availability"].clone()
 }

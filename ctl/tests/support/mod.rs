@@ -586,15 +586,13 @@ impl Mastctl {
 
     /// The same with more words.
     pub(crate) fn login_with(&self, node: &TestNode, words: &[&str]) -> Run {
-        let (address, fingerprint) = (node.address.to_string(), node.fingerprint.to_string());
-        let login = [
-            "login",
-            &address,
-            "--fingerprint",
-            &fingerprint,
-            "-o",
-            "json",
-        ];
+        self.login_by(node, node.fingerprint, words)
+    }
+
+    /// The same by the fingerprint that it has now.
+    pub(crate) fn login_by(&self, node: &TestNode, by: Fingerprint, words: &[&str]) -> Run {
+        let (address, by) = (node.address.to_string(), by.to_string());
+        let login = ["login", &address, "--fingerprint", &by, "-o", "json"];
         self.run(&[&login, words].concat())
     }
 }

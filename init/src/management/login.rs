@@ -10,13 +10,13 @@ use masthead_api::operators::EnrolledOperator;
 use masthead_api::{ApiError, ErrorCode, FORMAT, hex};
 use masthead_pki::{Description, LoginProof, NONCE_LENGTH, issue_operator};
 use masthead_seed::OperatorKey;
-use rustix::rand::{GetRandomFlags, getrandom};
 use time::OffsetDateTime;
 
 use super::caller::Caller;
 use super::challenges::Challenges;
 use super::node::Node;
 use crate::operators::token::{NoToken, Token};
+use crate::random::random;
 use crate::serving::RateLimit;
 
 /// Tries that an address has at once.
@@ -57,15 +57,7 @@ impl Login {
     /// A nonce for whoever asks: the answer does not tell whether the seed names the key.
     pub(super) fn challenge(&self, request: &ChallengeRequest) -> Result<Challenge, ApiError> {
         let operator = operator_key(&request.public_key)?;
-        let mut nonce = [0; NONCE_LENGTH];
-        let filled = getrandom(&mut nonce, GetRandomFlags::NONBLOCK);
-        if filled != Ok(NONCE_LENGTH) {
-            return Err(ApiError::new(
-                ErrorCode::NotReady,
-                "the kernel has no random numbers yet",
-                "Wait some seconds and try again.",
-            ));
-        }
+        let nonce: [u8; NONCE_LENGTH] = random()?;
         let mut challenges = self
             .challenges
             .lock()

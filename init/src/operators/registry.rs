@@ -12,13 +12,13 @@ use etcd_client::{
 use masthead_api::operators::{EnrolledOperator, OpenToken};
 use masthead_api::{ApiError, ErrorCode, FORMAT, Timestamp};
 use masthead_seed::OperatorKey;
-use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::token::{KeptToken, LENGTH, Token};
+use super::token::{KeptToken, Token};
 use crate::error_chain::with_sources;
 use crate::etcd::Members;
+use crate::random::random;
 
 /// Under which etcd keeps an [`EnrolledOperator`] by its key.
 pub(super) const OPERATORS: &str = "/masthead/operators/";
@@ -314,18 +314,6 @@ fn records<T: DeserializeOwned>(
         })
     });
     records.collect()
-}
-
-fn random() -> Result<[u8; LENGTH], ApiError> {
-    let mut bytes = [0; LENGTH];
-    match getrandom(&mut bytes, GetRandomFlags::NONBLOCK) {
-        Ok(LENGTH) => Ok(bytes),
-        _ => Err(ApiError::new(
-            ErrorCode::NotReady,
-            "the kernel has no random numbers yet",
-            "Wait some seconds and try again.",
-        )),
-    }
 }
 
 fn refused(why: &str, next: &str) -> ApiError {

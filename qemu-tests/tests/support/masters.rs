@@ -71,6 +71,13 @@ pub(crate) fn wait_for_voters(fixture: &Fixture, nodes: &[&str], voters: usize) 
     });
 }
 
+/// What one master says that the cluster survives. It answers also when it is cut off.
+pub(crate) fn availability_by(fixture: &Fixture, asked: &str) -> Value {
+    let status = fixture.mastctl(&["--nodes", asked, "status", "--output", "json"]);
+    let status: Value = serde_json::from_str(&fixture.expect(status)).expect("mastctl prints JSON");
+    status["availability"].clone()
+}
+
 /// What the masters say that the cluster survives, by mastctl; nothing while none answers.
 pub(crate) fn availability(fixture: &Fixture) -> Value {
     let mut status = fixture.cluster.mastctl();
