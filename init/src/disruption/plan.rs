@@ -62,8 +62,8 @@ impl Situation<'_> {
         }
         plan.availability = Availability::of(members(self.cluster));
         if let Some(availability) = &plan.availability {
-            let others = availability.healthy.iter().filter(|voter| *voter != name);
-            let left = i64::try_from(others.count()).unwrap_or(i64::MAX);
+            let stay = availability.healthy.iter().filter(|voter| self.stays(voter));
+            let left = i64::try_from(stay.count()).unwrap_or(i64::MAX);
             plan.spare_meanwhile = Some(left - quorum(availability));
             // A member that does not answer cannot be told to hand over.
             let leads = availability.leader.as_ref() == Some(name);
@@ -80,10 +80,16 @@ impl Situation<'_> {
         plan
     }
 
+    /// Whether it is another master, and goes nowhere itself. One that was told to end by its own keys or firmware holds no lock, and
+    /// its member is the last service that it stops.
+    fn stays(&self, name: &str) -> bool {
+        name != self.own.node.name && !self.ending().contains(&name)
+    }
+
     /// The healthy voter that is furthest.
     fn successor(&self, availability: &Availability) -> Option<String> {
         let followers = members(self.cluster).filter(|(name, _)| {
-            *name != self.own.node.name && availability.healthy.iter().any(|voter| voter == name)
+            self.stays(name) && availability.healthy.iter().any(|voter| voter == name)
         });
         let furthest = followers.max_by_key(|(_, etcd)| etcd.raft_applied_index);
         furthest.map(|(name, _)| name.to_owned())
@@ -98,10 +104,16 @@ impl Situation<'_> {
                 let voters = availability.voters.len();
                 if let Some(lacking @ ..0) = plan.spare_meanwhile {
                     let (needed, left) = (quorum(availability), quorum(availability) + lacking);
+                    let ending = self.ending();
+                    let also = if ending.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" ({} is shutting down)", ending.join(", "))
+                    };
                     objections.push(reason(
                         ReasonCode::QuorumWouldBeLost,
                         format!(
-                            "Without {name}, {left} of {voters} voters would be left, and {needed} are needed: nothing could be written until {name} is back."
+                            "Without {name}, {left} of {voters} voters would be left{also}, and {needed} are needed: nothing could be written until {name} is back."
                         ),
                     ));
                 }
@@ -151,9 +163,19 @@ impl Situation<'_> {
     fn others_have_apiserver(&self) -> bool {
         let nodes = &mut self.cluster.nodes.iter();
         nodes.any(|(name, answer)| match answer {
-            NodeAnswer::Status(status) => *name != self.own.node.name && has_apiserver(status),
+            NodeAnswer::Status(status) => self.stays(name) && has_apiserver(status),
             NodeAnswer::Error(_) => false,
         })
+    }
+
+    /// The other masters that go down just now.
+    fn ending(&self) -> Vec<&str> {
+        let nodes = self.cluster.nodes.iter();
+        let ending = nodes.filter(|(name, answer)| match answer {
+            NodeAnswer::Status(status) => **name != self.own.node.name && is_ending(status),
+            NodeAnswer::Error(_) => false,
+        });
+        ending.map(|(name, _)| &**name).collect()
     }
 }
 
@@ -192,6 +214,11 @@ fn members(cluster: &ClusterStatus) -> impl Iterator<Item = (&str, &Etcd)> {
             NodeAnswer::Status(status) => Some((&**name, status.etcd.as_ref()?)),
             NodeAnswer::Error(_) => None,
         })
+}
+
+fn is_ending(status: &Status) -> bool {
+    let mut waiting = status.waiting.iter();
+    waiting.any(|reason| reason.code == ReasonCode::ShuttingDown)
 }
 
 fn has_apiserver(status: &Status) -> bool {

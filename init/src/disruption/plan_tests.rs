@@ -13,12 +13,14 @@ struct Seen {
     follows: Option<usize>,
     runs_etcd: bool,
     apiserver: bool,
+    ends: bool,
 }
 
 const WELL: Option<Seen> = Some(Seen {
     follows: Some(1),
     runs_etcd: true,
     apiserver: true,
+    ends: false,
 });
 
 fn status(number: usize, masters: usize, seen: Seen) -> Status {
@@ -43,6 +45,7 @@ fn status(number: usize, masters: usize, seen: Seen) -> Status {
             "version": "0.1.0", "boot_time": "2026-01-01T00:00:00Z", "uptime": 1, "boot_id": "b",
             "timing_scale": 1.0, "supervisor": { "pid": 2, "restarts": 0 },
         },
+        "waiting": if seen.ends { json!([{ "code": "shutting-down", "since": "2026-01-01T00:00:00Z", "cause": "", "remedy": "" }]) } else { json!([]) },
         "services": [service("etcd", true), service("kube-apiserver", seen.apiserver)],
         "etcd": etcd,
     }))
@@ -137,6 +140,7 @@ fn one_whose_own_member_is_broken_may_go() {
         runs_etcd: false,
         apiserver: false,
         follows: None,
+        ..WELL.unwrap()
     });
     let two = Some(Seen {
         follows: Some(2),
@@ -177,6 +181,32 @@ fn who_holds_the_lock_is_named_and_waited_for() {
     assert_eq!(codes(&plan.refusals), ["disruption-unknown"]);
 }
 
+/// Its member answers until it is stopped, after everything else.
+#[test]
+fn one_that_goes_down_already_is_not_counted() {
+    let ends = Some(Seen {
+        ends: true,
+        ..WELL.unwrap()
+    });
+    let plan = planned(&[WELL, ends, WELL], LockSeen::Free, false);
+    assert_eq!(codes(&plan.refusals), ["quorum-would-be-lost"]);
+    let cause = &plan.refusals[0].cause;
+    assert!(
+        cause.contains("1 of 3 voters would be left (m2 is shutting down)"),
+        "{cause}"
+    );
+    // m3 has applied most, and does not stay.
+    let plan = planned(&[WELL, WELL, ends], LockSeen::Free, true);
+    assert_eq!(plan.hand_over_to.as_deref(), Some("m2"));
+    let unserved = Some(Seen {
+        apiserver: false,
+        ..WELL.unwrap()
+    });
+    let five = [WELL, ends, unserved, unserved, unserved];
+    let plan = planned(&five, LockSeen::Free, false);
+    assert_eq!(codes(&plan.refusals), ["apiserver-would-be-lost"]);
+}
+
 #[test]
 fn the_last_apiserver_goes_only_when_that_is_accepted() {
     let without = Some(Seen {
@@ -198,14 +228,13 @@ fn a_node_of_no_cluster_asks_nobody() {
 }
 
 fn seen() -> impl Strategy<Value = Option<Seen>> {
-    let seen =
-        (0..4usize, any::<bool>(), any::<bool>()).prop_map(|(follows, runs_etcd, apiserver)| {
-            Seen {
-                follows: Some(follows).filter(|follows| *follows > 0 && runs_etcd),
-                runs_etcd,
-                apiserver,
-            }
-        });
+    let flags = any::<[bool; 3]>();
+    let seen = (0..4usize, flags).prop_map(|(follows, [runs_etcd, apiserver, ends])| Seen {
+        follows: Some(follows).filter(|follows| *follows > 0 && runs_etcd),
+        runs_etcd,
+        apiserver,
+        ends,
+    });
     // Most are well, or nothing would ever be allowed.
     prop_oneof![4 => Just(WELL), 2 => seen.prop_map(Some), 1 => Just(None)]
 }
@@ -251,7 +280,8 @@ proptest! {
             prop_assert_eq!(masters[0].unwrap().follows, Some(1));
         }
         if plan.refusals.is_empty() {
-            let without = [&[None][..], &masters[1..]].concat();
+            let others = masters[1..].iter().map(|seen| seen.filter(|seen| !seen.ends));
+            let without: Vec<_> = std::iter::once(None).chain(others).collect();
             let most = followers(&without).values().copied().max().unwrap_or(0);
             prop_assert!(most > masters.len() / 2, "{most} of {} are left", masters.len());
             prop_assert!(plan.takes_lock);
