@@ -461,6 +461,73 @@ fn go_of_an_earlier_plan_is_taken_only_when_the_newer_one_is_dead() {
     );
 }
 
+/// What a node tells people after the last of these.
+fn reasons(node: &mut Formation, events: impl IntoIterator<Item = Event>) -> Vec<Reason> {
+    let actions: Vec<Action> = events
+        .into_iter()
+        .flat_map(|event| node.step(NOW, event))
+        .collect();
+    let published = actions.into_iter().rev().find_map(|action| match action {
+        Action::Publish(status) => Some(status.reasons),
+        _ => None,
+    });
+    published.expect("a status")
+}
+
+#[test]
+fn a_follower_names_who_has_not_acknowledged_the_plan() {
+    let plan = plan(1);
+    let mut follower = node(Setup {
+        state: state(&[&plan], None, None),
+        ..setup(2)
+    });
+    let has_it = |from, sequence| report(from, sequence, 2, founding(&plan, false));
+    let missing = |names: &[&str]| Reason::Acknowledging {
+        missing: names.iter().map(ToString::to_string).collect(),
+    };
+    let told = reasons(
+        &mut follower,
+        [has_it(1, 1), report(3, 1, 2, Standing::Fresh)],
+    );
+    assert_eq!(told, [missing(&["m3"])]);
+    assert_eq!(reasons(&mut follower, [has_it(3, 2)]), [missing(&[])]);
+    // Of another plan.
+    let other = founding(&plan_of(&document(2)), false);
+    let told = reasons(&mut follower, [report(1, 2, 2, other)]);
+    assert_eq!(told, [missing(&["m1"])]);
+}
+
+#[test]
+fn all_seeds_are_named_when_they_differ() {
+    let mut fresh = node(setup(2));
+    let same = |from| report(from, 1, 2, Standing::Fresh);
+    let told = reasons(&mut fresh, [same(1), same(3)]);
+    let differ = |told: &[Reason]| {
+        let mut reasons = told.iter();
+        reasons.find_map(|reason| match reason {
+            Reason::SeedsDiffer { seeds } => Some(seeds.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(differ(&told), None);
+    let Event::Received {
+        from,
+        message: Message::Report(mut other),
+    } = report(3, 2, 2, Standing::Fresh)
+    else {
+        unreachable!()
+    };
+    other.seed = SeedHash([1; 32]);
+    let message = Message::Report(other);
+    let told = reasons(&mut fresh, [Event::Received { from, message }]);
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let expected = vec![
+        (SeedHash([1; 32]), names(&["m3"])),
+        (SEED, names(&["m1", "m2"])),
+    ];
+    assert_eq!(differ(&told), Some(expected));
+}
+
 #[test]
 fn etcd_starts_when_a_majority_holds_go_marker_first() {
     let one = plan(1);
