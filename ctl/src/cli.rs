@@ -137,7 +137,8 @@ pub(crate) struct Login {
     /// The operator's private key [default: the context's, or operator.key beside the configuration].
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// A token of another operator's, for a key that is no operator's yet.
+    /// A token of another operator's, for a key that is no operator's yet; "-" reads it from standard input, where other users of
+    /// this machine do not see it.
     #[arg(long)]
     pub(crate) token: Option<String>,
     /// The name in the node's certificate, when it is not the one to connect to.

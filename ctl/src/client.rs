@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use masthead_api::{ApiError, Fingerprint};
 use masthead_pki::Description;
+use rustix::net::sockopt;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use serde::Serialize;
@@ -86,6 +87,7 @@ impl Client {
         let connecting = async {
             let (host, port) = self.node.address();
             let socket = TcpStream::connect((host, port)).await?;
+            notice_silence(&socket)?;
             TlsConnector::from(self.tls.clone())
                 .connect(server_name, socket)
                 .await
@@ -293,6 +295,16 @@ async fn whole(
         Ok(Err(error)) => Err(client.explain(what, &*error)),
         Ok(Ok(body)) => Ok(body.to_bytes()),
     }
+}
+
+/// Ends a connection whose node answers nothing for half a minute (tcp(7)): a log that is followed would never end.
+fn notice_silence(socket: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(5))?;
+    sockopt::set_tcp_keepcnt(socket, 3)?;
+    sockopt::set_tcp_user_timeout(socket, 30_000)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    Ok(())
 }
 
 /// The first error of that type among an error, its sources, and what `io::Error` wraps.

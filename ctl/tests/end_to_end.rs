@@ -398,6 +398,9 @@ fn mastctl_logs_in_and_works() {
             follow: false
         }]
     );
+    let run = mastctl.run(&["logs", "etcd", "--follow"]);
+    assert_eq!((run.code, run.stdout.as_str()), (3, "one\ntwo\n"));
+    assert!(run.stderr.contains("the node has ended it"), "{run:?}");
     let run = mastctl.run(&["logs", "ectd"]);
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("Its services are etcd."), "{run:?}");
@@ -515,12 +518,26 @@ fn mastctl_asks_nobody_without_a_terminal_and_believes_only_the_fingerprint() {
 
     assert_eq!(mastctl.login(&node).code, 0);
 
-    // Another cluster at the address of the first: not believed, until a person says so.
+    // Another node of the same cluster is known by what is pinned, and one of another cluster is not.
     let other = TestNode::start(&[key.public()]);
+    let further = format!("localhost:{}", node.address.port());
+    let unknown = other.address.to_string();
+    for (at, code) in [(&further, 0), (&unknown, 2)] {
+        let run = mastctl.run(&["login", at, "--name", "127.0.0.1", "-o", "json"]);
+        assert_eq!(run.code, code, "{run:?}");
+    }
+    let nodes = mastctl.run(&["status", "-o", "json"]).json()["nodes"].clone();
+    assert_eq!(
+        nodes.as_array().map(Vec::len),
+        Some(1),
+        "m1 by its new address"
+    );
+
+    // Another cluster at the address of the first: not believed, until a person says so.
     let text = std::fs::read_to_string(mastctl.config()).unwrap();
     std::fs::write(
         mastctl.config(),
-        text.replace(&address, &other.address.to_string()),
+        text.replace(&further, &other.address.to_string()),
     )
     .unwrap();
     let run = mastctl.run(&["status", "-o", "json"]);
@@ -784,10 +801,7 @@ fn a_token_makes_one_operator_who_can_be_taken_out() {
     assert_eq!(made["expires_at"], "1970-01-01T00:15:00Z");
     assert_eq!(made["fingerprint"], node.fingerprint.to_string());
     let run = alice.run(&["token"]);
-    let next = format!(
-        "login NODE --fingerprint {} --token {token}\n",
-        node.fingerprint
-    );
+    let next = format!("login NODE --fingerprint {} --token - ", node.fingerprint);
     assert!(
         run.stdout.starts_with(token) && run.stdout.contains(&next),
         "{run:?}"
@@ -798,7 +812,9 @@ fn a_token_makes_one_operator_who_can_be_taken_out() {
         assert_eq!(run.code, 0, "{run:?}");
         run.json()["enrolled"].as_bool()
     };
-    assert_eq!(enrolled(with(&bob, token)), Some(true));
+    let run = bob.login_with_token(&node, "");
+    assert_eq!(run.code, 2, "{run:?}");
+    assert_eq!(enrolled(bob.login_with_token(&node, token)), Some(true));
     assert!(why(&with(&carol, token)).contains("no such token"));
     // An operator has no need of it.
     assert_eq!(enrolled(with(&bob, token)), Some(false));

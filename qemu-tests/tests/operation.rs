@@ -10,7 +10,7 @@ use std::{path::PathBuf, process::Command};
 
 use fixture::Fixture;
 use masters::{A_MINUTE, availability_by, formed, node};
-use masthead_lab::{error::Result, patience::Look, tools::run};
+use masthead_lab::{error::Result, patience::Look, provider::Signal, tools::run};
 use serde_json::{Value, json};
 
 /// One after the other on one cluster, which the last one harms.
@@ -138,7 +138,14 @@ fn tokens_let_further_operators_in(fixture: &Fixture) {
     let made = fixture.expect(winner.mastctl(&["token", "-o", "json"]));
     let made: Value = serde_json::from_str(&made).expect("JSON");
     let made = made["token"].as_str().expect("a token");
-    let gone = fixture.expect(fixture.mastctl(&["operators", "remove", &winner.key, "-n", "m3"]));
+    // A master whose own member hangs asks the others.
+    fixture.expect(node(fixture, "m3").signal("etcd", Signal::Stop));
+    let gone = fixture.expect(fixture.mastctl(&["operators", "remove", &winner.key, "-n", "m1"]));
+    refused(
+        winner.mastctl(&["token", "-n", "m3"]),
+        "no operator's any more",
+    );
+    fixture.expect(node(fixture, "m3").signal("etcd", Signal::Continue));
     assert!(gone.contains("and the tokens"), "{gone}");
     refused(dave.login("m1", &["--token", made]), "no such token");
     for master in ["m1", "m2", "m3"] {

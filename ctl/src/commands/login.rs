@@ -43,9 +43,13 @@ pub(super) async fn run(session: &Session, arguments: Login) -> Result<(), Failu
     let trust = match (arguments.fingerprint, pinned) {
         (Some(fingerprint), _) => Trust::Fingerprint(fingerprint),
         (None, Some(authority)) => Trust::authority(&authority)?,
-        (None, None) => Trust::Fingerprint(ask_a_person(session, &node).await?),
+        (None, None) => match recognised(session, &config, &node).await? {
+            Some(trust) => trust,
+            None => Trust::Fingerprint(ask_a_person(session, &node).await?),
+        },
     };
-    let answer = prove(session, &node, trust, &key, arguments.token.clone()).await?;
+    let token = arguments.token.clone().map(token).transpose()?;
+    let answer = prove(session, &node, trust, &key, token).await?;
 
     let name = session
         .context_name()
@@ -108,6 +112,28 @@ fn known<'a>(
         })
     })?;
     Some((name.to_owned(), node.clone(), context))
+}
+
+/// The authority of the context that is in use, if a node that it does not know yet proves to be one of its cluster.
+async fn recognised(
+    session: &Session,
+    config: &Config,
+    node: &Node,
+) -> Result<Option<Trust>, Failure> {
+    let Ok((_, context)) = config.context(session.context_name(), session.path()) else {
+        return Ok(None);
+    };
+    let Some(authority) = context.part(Part::Authority, session.directory())? else {
+        return Ok(None);
+    };
+    let trust = Trust::authority(&authority)?;
+    let client = Client::new(node.clone(), trust, None, session.timeout())?;
+    match client.connect().await {
+        Ok(_) => Trust::authority(&authority).map(Some),
+        // Of another cluster, or of none yet: a person compares.
+        Err(failure) if failure.code == "authority-differs" => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 fn as_node(endpoint: &str) -> Node {
@@ -193,6 +219,28 @@ async fn ask_a_person(session: &Session, node: &Node) -> Result<Fingerprint, Fai
         "you did not say \"yes\"",
         "If the fingerprints differ, this is another machine, or somebody is in between.",
     ))
+}
+
+/// A token as it was given, or from standard input.
+fn token(given: String) -> Result<String, Failure> {
+    if given != "-" {
+        return Ok(given);
+    }
+    if io::stdin().is_terminal() {
+        note("The token: ");
+    }
+    let mut line = String::new();
+    let what = "read the token from standard input";
+    let read = io::stdin().read_line(&mut line);
+    read.map_err(|error| Failure::new(what, &error, "Give it a line with the token."))?;
+    match line.trim() {
+        "" => Err(Failure::refused(
+            what,
+            "there is none",
+            "Give it a line with the token.",
+        )),
+        token => Ok(token.to_owned()),
+    }
 }
 
 async fn prove(

@@ -63,5 +63,14 @@ pub(super) async fn run(session: &Session, arguments: Logs) -> Result<(), Failur
             write(bytes)?;
         }
     }
+    if follow {
+        return Err(Failure::refused(
+            what,
+            "the node has ended it, as it does when the certificate expires that asked for it",
+            "Log in anew (`mastctl login NODE`), or look whether the node is stopping, and follow it again.",
+        )
+        .with_code("log-ended")
+        .stopped());
+    }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(super) async fn token(session: &Session, arguments: Token) -> Result<(), Fai
     let text = format!(
         "{token}\n\nWhoever uses it first is an operator of the cluster from then on. It is good once, until {expires_at}:\n\
          \x20 mastctl keygen\n\
-         \x20 mastctl login NODE --fingerprint {fingerprint} --token {token}\n\
+         \x20 mastctl login NODE --fingerprint {fingerprint} --token -     # asks for the token\n\
          Take it back with `mastctl operators remove {id}`.\n"
     );
     say(

@@ -18,6 +18,9 @@ use crate::{Exit, Failure};
 /// How often a node is asked whether it is back.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// A node is gone when it has not answered so often in a row.
+const SILENT_IN_A_ROW: u32 = 3;
+
 /// What is asked of each node.
 struct Wish<'a> {
     arguments: &'a Power,
@@ -91,7 +94,7 @@ pub(super) async fn run(session: &Session, route: &str, arguments: Power) -> Res
         (true, false) => format!("{names}: rebooting\n"),
         (true, true) => format!("{names}: rebooted\n"),
         (false, false) => format!("{names}: powering off\n"),
-        (false, true) => format!("{names}: powered off\n"),
+        (false, true) => format!("{names}: powered off, no answer any more\n"),
     };
     say(session.output(), &text, || json!({ "nodes": done }))
 }
@@ -132,6 +135,7 @@ impl Wish<'_> {
         answer: &PowerAnswer,
     ) -> Result<(), Failure> {
         let waiting = async {
+            let mut silent = 0;
             loop {
                 let next = Instant::now() + PERIOD;
                 match client
@@ -144,9 +148,15 @@ impl Wish<'_> {
                             return;
                         }
                     }
-                    // The port is closed or the machine silent: its network went last.
-                    Err(_) if !self.reboot => return,
-                    _ => {}
+                    // The port is closed or the machine silent: its network went last. This end's own network may fail, too, for a
+                    // moment.
+                    Err(failure) if !self.reboot && is_silence(&failure) => {
+                        silent += 1;
+                        if silent == SILENT_IN_A_ROW {
+                            return;
+                        }
+                    }
+                    _ => silent = 0,
                 }
                 sleep_until(next).await;
             }
@@ -181,6 +191,18 @@ fn heard(failure: Failure, plan: bool) -> Failure {
         return failure.stopped();
     }
     failure
+}
+
+/// Whether nobody answers there: not a node that refuses.
+fn is_silence(failure: &Failure) -> bool {
+    let codes = [
+        "timeout",
+        "connection-lost",
+        "connection-refused",
+        "unreachable",
+        "failed",
+    ];
+    codes.contains(&&*failure.code)
 }
 
 /// Whether the node has booted since, serves, and has given the disruption lock back: the next master may go.

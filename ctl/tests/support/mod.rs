@@ -1,6 +1,7 @@
 //! A management server on loopback, with real TLS and real authorities, and `mastctl` as a process.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -191,14 +192,19 @@ impl Node for Answers {
         })))
     }
 
-    fn make_token(
-        &self,
+    fn confirmed(&self) -> Answering<'_, Enrolled> {
+        Box::pin(async { self.enrolled() })
+    }
+
+    fn make_token<'a>(
+        &'a self,
         by: OperatorKey,
+        _: &'a [OperatorKey],
         ttl: std::time::Duration,
-    ) -> Answering<'_, Result<(Token, OpenToken), ApiError>> {
+    ) -> Answering<'a, Result<(Token, OpenToken), ApiError>> {
         let token = Token::new([7; token::LENGTH]);
         let until = Timestamp::from_unix_millis(ttl.as_millis().try_into().expect("short"));
-        let open = token.kept(by.to_string(), until).open;
+        let open = token.kept(by.to_string(), None, until).open;
         Box::pin(std::future::ready(Ok((token, open))))
     }
 
@@ -558,13 +564,25 @@ impl Mastctl {
 
     /// Runs it to its end, with nobody at the terminal.
     pub(crate) fn run(&self, arguments: &[&str]) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_mastctl"))
+        self.run_with_input(arguments, "")
+    }
+
+    /// The same, with this text to read.
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Run {
+        let mut mastctl = Command::new(env!("CARGO_BIN_EXE_mastctl"))
             .args(arguments)
             .env("MASTCTL_CONFIG", self.config())
             .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .expect("mastctl runs");
+        // Closed when all is written; one that reads none of it has ended already.
+        let mut stdin = mastctl.stdin.take().expect("a pipe");
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = mastctl.wait_with_output().expect("mastctl ends");
         Run {
             code: output.status.code().expect("no signal"),
             stdout: String::from_utf8(output.stdout).expect("text"),
@@ -587,6 +605,22 @@ impl Mastctl {
     /// The same with more words.
     pub(crate) fn login_with(&self, node: &TestNode, words: &[&str]) -> Run {
         self.login_by(node, node.fingerprint, words)
+    }
+
+    /// With a token that is read and not shown.
+    pub(crate) fn login_with_token(&self, node: &TestNode, token: &str) -> Run {
+        let (address, by) = (node.address.to_string(), node.fingerprint.to_string());
+        let words = [
+            "login",
+            &address,
+            "--fingerprint",
+            &by,
+            "-o",
+            "json",
+            "--token",
+            "-",
+        ];
+        self.run_with_input(&words, &format!("{token}\n"))
     }
 
     /// The same by the fingerprint that it has now.

@@ -15,7 +15,7 @@ use masthead_api::{ApiError, ErrorCode};
 use thiserror::Error;
 
 use crate::error_chain::with_sources;
-use crate::etcd::Members;
+use crate::etcd::{Members, Undecided, in_time};
 
 /// Where etcd keeps it.
 pub const KEY: &str = "/masthead/disruption";
@@ -33,8 +33,11 @@ pub struct Held {
 #[derive(Debug, Error)]
 pub enum LockError {
     /// etcd does not do it.
-    #[error("no member of etcd answers as it should")]
-    Etcd(#[from] Error),
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
+    /// This master's own member does not do it.
+    #[error("this master's member of etcd does not answer as it should")]
+    Own(#[from] Error),
     /// What etcd keeps is none of ours.
     #[error("what etcd keeps under {KEY} cannot be read; use a release that can")]
     Unreadable(#[from] serde_json::Error),
@@ -89,11 +92,17 @@ impl Lock {
     /// Gives back what this machine holds, and whether it held it. Only its own member is asked, which knows the answer when it has
     /// caught up with the majority: that it has is what the lock waits for.
     pub async fn give_back_own(&self, machine_id: &str) -> Result<bool, LockError> {
-        let mut client = self.members.own_client().await?;
-        let answer = client.get(KEY, None).await?;
+        let patience = self.members.patience();
+        let asked = async {
+            let mut client = self.members.own_client().await?;
+            let answer = client.get(KEY, None).await?;
+            Ok((client, answer))
+        };
+        let (mut client, answer) = in_time(patience, asked).await?;
         match held(&answer)? {
             Some(held) if held.disruption.machine_id == machine_id => {
-                Ok(client.txn(removal(&held)).await?.succeeded())
+                let gone = in_time(patience, client.txn(removal(&held))).await?;
+                Ok(gone.succeeded())
             }
             _ => Ok(false),
         }
@@ -121,8 +130,13 @@ impl Lock {
                 "{name} holds the disruption lock, not {holder}"
             )));
         }
-        if !self.give_back(&held).await.map_err(failed)? {
-            return Err(refused(format!("{holder} has just given it back")));
+        // Gone is gone: the first member asked may have done it, and its answer was lost.
+        let is_gone = self.give_back(&held).await.map_err(failed)?
+            || self.read().await.map_err(failed)?.is_none();
+        if !is_gone {
+            return Err(refused(format!(
+                "{holder} has given it back, and somebody has taken it anew"
+            )));
         }
         Ok(held.disruption)
     }

@@ -62,7 +62,10 @@ impl Situation<'_> {
         }
         plan.availability = Availability::of(members(self.cluster));
         if let Some(availability) = &plan.availability {
-            let stay = availability.healthy.iter().filter(|voter| self.stays(voter));
+            let stay = availability
+                .healthy
+                .iter()
+                .filter(|voter| self.stays(voter));
             let left = i64::try_from(stay.count()).unwrap_or(i64::MAX);
             plan.spare_meanwhile = Some(left - quorum(availability));
             // A member that does not answer cannot be told to hand over.

@@ -7,7 +7,7 @@ use masthead_api::cluster::{Availability, ClusterStatus, NodeAnswer};
 use masthead_api::etcd::{Etcd, LeaderAnswer, LeaderRequest};
 use masthead_api::{ApiError, ErrorCode, FORMAT};
 
-use super::Members;
+use super::{Members, in_time};
 
 /// How long the leader may take to hand over, on a real machine: it first lets the other one catch up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,8 +50,12 @@ impl Members {
 
     /// Only the leader itself takes the word.
     async fn carry_out(&self, transfer: &Transfer) -> Result<(), Error> {
-        let mut leader = self.client(&transfer.from, self.scale * PATIENCE).await?;
-        leader.move_leader(transfer.to).await.map(drop)
+        let patience = self.scale * PATIENCE;
+        let moved = async {
+            let mut leader = self.client(&transfer.from, patience).await?;
+            leader.move_leader(transfer.to).await.map(drop)
+        };
+        in_time(patience, moved).await
     }
 }
 

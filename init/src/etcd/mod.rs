@@ -10,6 +10,7 @@ mod leader;
 mod members;
 mod observer;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,20 @@ use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptio
 use masthead_pki::{AuthorityKind, Leaves, Purpose, Roots};
 use tokio::sync::watch;
 
-pub use members::Members;
+pub use members::{Members, Undecided};
 pub use observer::Observer;
+
+/// What a member answers within so long. Its client's own limits do not hold for a member that takes the connection and then says
+/// nothing: that one never even finishes the TLS handshake.
+pub fn in_time<T>(
+    patience: Duration,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> impl Future<Output = Result<T, Error>> {
+    // On the heap: what asks etcd is large, and stands in many others.
+    let asked = tokio::time::timeout(patience, Box::pin(asked));
+    let silent = |_| Err(Error::IoError(io::ErrorKind::TimedOut.into()));
+    async move { asked.await.unwrap_or_else(silent) }
+}
 
 /// Whom the supervisor is to etcd, and whom it believes.
 #[derive(Clone)]

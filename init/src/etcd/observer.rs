@@ -12,7 +12,7 @@ use masthead_machine::Scale;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::Credentials;
+use super::{Credentials, in_time};
 use crate::disruption::lock;
 
 /// How often the member is asked, and how long it may take to answer, on a real machine. Asked every 2 s, PID 1 and
@@ -52,7 +52,7 @@ impl Observer {
                 client = None;
             }
             leaves.mark_unchanged();
-            let asked = self.ask(&mut client, period).await;
+            let asked = in_time(period, self.ask(&mut client, period)).await;
             let seen = asked
                 .inspect_err(|error| tracing::debug!(%error, "etcd does not say how it is"))
                 .ok();

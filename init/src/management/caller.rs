@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hyper::Method;
 use masthead_api::{ApiError, ErrorCode};
 use masthead_pki::{Description, MANAGEMENT_ROLE_ADMIN};
 use masthead_seed::OperatorKey;
@@ -11,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use super::identity::Identity;
+use super::node::Node;
 use crate::operators::Enrolled;
 
 /// The other end of a connection, and this end as it saw it.
@@ -70,7 +72,7 @@ impl Caller {
                 "Log in with an operator's key.",
             ));
         }
-        if !self.is_operators(operator.key, enrolled) {
+        if !self.names(operator.key) && !self.lets_in(operator.key, enrolled) {
             return Err(ApiError::new(
                 ErrorCode::Forbidden,
                 "this key is no operator's any more",
@@ -80,11 +82,32 @@ impl Caller {
         Ok(operator)
     }
 
-    /// Whether this node knows the key for an operator's.
-    pub(super) fn is_operators(&self, key: OperatorKey, enrolled: &Enrolled) -> bool {
-        // Whoever came in by a token is an operator of the cluster, not of a node that is no member of it.
-        let counts = !self.identity.is_provisional();
-        self.identity.issuers.admins.contains(&key) || counts && enrolled.contains(&key)
+    /// Who came in by a token, as far as a request needs it: what it changes, or gives away, may outlive what this node has not
+    /// heard yet.
+    pub(super) async fn enrolled(&self, node: &dyn Node, method: &Method) -> Enrolled {
+        let in_doubt = self
+            .operator
+            .is_some_and(|operator| !self.names(operator.key));
+        if in_doubt && method != Method::GET {
+            node.confirmed().await
+        } else {
+            node.enrolled()
+        }
+    }
+
+    /// Whether the key is an operator's now.
+    pub(super) async fn is_operators(&self, key: OperatorKey, node: &dyn Node) -> bool {
+        self.names(key) || self.lets_in(key, &node.confirmed().await)
+    }
+
+    /// Whether the seed names the key.
+    fn names(&self, key: OperatorKey) -> bool {
+        self.identity.issuers.admins.contains(&key)
+    }
+
+    /// Whoever came in by a token is an operator of the cluster, not of a node that is no member of it.
+    fn lets_in(&self, key: OperatorKey, enrolled: &Enrolled) -> bool {
+        !self.identity.is_provisional() && enrolled.contains(&key)
     }
 }
 

@@ -110,7 +110,7 @@ impl Login {
         })?;
         let issuers = &caller.identity.issuers;
         // Who is in already keeps the token for somebody else.
-        let enrolled = if caller.is_operators(operator, &node.enrolled()) {
+        let enrolled = if caller.is_operators(operator, node).await {
             false
         } else if let Some(token) = &request.token {
             enroll(caller, node, token, operator).await?;

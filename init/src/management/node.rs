@@ -36,17 +36,21 @@ pub trait Node: Send + Sync + 'static {
     /// The operators who came in by tokens, as far as this node knows.
     fn enrolled(&self) -> Enrolled;
 
+    /// The same by the word of a majority, if that can be had soon.
+    fn confirmed(&self) -> Answering<'_, Enrolled>;
+
     /// The same with all about them, and the tokens that are open, by the word of a majority.
     fn operators(&self) -> Answering<'_, Result<Registered, ApiError>>;
 
-    /// A new token of that operator's.
-    fn make_token(
-        &self,
+    /// A new token of that operator's. `admins` are those that the seed names.
+    fn make_token<'a>(
+        &'a self,
         by: OperatorKey,
+        admins: &'a [OperatorKey],
         ttl: Duration,
-    ) -> Answering<'_, Result<(Token, OpenToken), ApiError>>;
+    ) -> Answering<'a, Result<(Token, OpenToken), ApiError>>;
 
-    /// Uses up a token for a key, which is an operator's from then on. `admins` are those that the seed names.
+    /// Uses up a token for a key, which is an operator's from then on.
     fn enroll<'a>(
         &'a self,
         token: &'a Token,

@@ -38,7 +38,8 @@ pub(super) async fn make_token(
         ));
     }
     let ttl = Duration::from_secs(request.ttl);
-    let (token, open) = node.make_token(operator.key, ttl).await?;
+    let admins = &caller.identity.issuers.admins;
+    let (token, open) = node.make_token(operator.key, admins, ttl).await?;
     let (id, until) = (&open.id, open.expires_at);
     tracing::warn!(%caller, id, %until, "an operator has made a token");
     Ok(TokenAnswer {

@@ -90,7 +90,8 @@ impl Routes {
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(PATH_TOLD).collect();
         // Before it is answered, as that may take until the certificate has expired.
-        let operator = caller.administrator(&self.node.enrolled());
+        let enrolled = caller.enrolled(&*self.node, &method).await;
+        let operator = caller.administrator(&enrolled);
         let kept_back = match operator {
             Ok(_) => Some(0),
             Err(_) => self.remarks.about(caller.address.ip()),

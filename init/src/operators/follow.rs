@@ -8,8 +8,8 @@ use etcd_client::{Client, Error, GetOptions, WatchOptions};
 use masthead_seed::OperatorKey;
 use tokio::sync::watch;
 
-use super::registry::OPERATORS;
-use crate::etcd::Members;
+use super::registry::{OPERATORS, Registry};
+use crate::etcd::{Members, in_time};
 
 /// The keys of those who came in by a token.
 pub type Enrolled = Arc<BTreeSet<OperatorKey>>;
@@ -17,14 +17,30 @@ pub type Enrolled = Arc<BTreeSet<OperatorKey>>;
 /// How long the member is left alone after it has failed, on a real machine.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Keeps the set true, for ever. While the member does not answer, the last one stands.
+/// Keeps the set true, for ever. While this master's own member does not answer, the others are asked again and again; while
+/// none answers, the last one stands.
 pub async fn follow(members: Arc<Members>, publisher: watch::Sender<Enrolled>) {
+    let registry = Registry {
+        members: Arc::clone(&members),
+    };
     loop {
         if let Err(error) = follow_member(&members, &publisher).await {
-            tracing::debug!(%error, "etcd does not say who is an operator");
+            tracing::debug!(%error, "the own member of etcd does not say who is an operator");
+        }
+        match registry.enrolled().await {
+            Ok(now) => publish(&publisher, now),
+            Err(error) => tracing::debug!(%error, "etcd does not say who is an operator"),
         }
         tokio::time::sleep(members.scale * PAUSE).await;
     }
+}
+
+fn publish(publisher: &watch::Sender<Enrolled>, now: Enrolled) {
+    publisher.send_if_modified(|before| {
+        let changed = *before != now;
+        *before = now;
+        changed
+    });
 }
 
 /// Until the member says no more.
@@ -32,17 +48,20 @@ async fn follow_member(
     members: &Members,
     publisher: &watch::Sender<Enrolled>,
 ) -> Result<(), Error> {
-    let mut client = members.own_client().await?;
+    let patience = members.patience();
     let options = WatchOptions::new().with_prefix();
     // Before the first list, so that no change falls in between.
-    let mut changes = client.watch(OPERATORS, Some(options)).await?;
+    let watching = async {
+        let mut client = members.own_client().await?;
+        let changes = client.watch(OPERATORS, Some(options)).await?;
+        Ok((client, changes))
+    };
+    let (mut client, mut changes) = in_time(patience, watching).await?;
     loop {
-        let now = Arc::new(list(&mut client).await?);
-        publisher.send_if_modified(|before| {
-            let changed = *before != now;
-            *before = now;
-            changed
-        });
+        publish(
+            publisher,
+            Arc::new(in_time(patience, list(&mut client)).await?),
+        );
         match changes.message().await? {
             Some(change) if !change.canceled() => {}
             _ => return Ok(()),

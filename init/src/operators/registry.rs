@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Compare, CompareOp, Error, GetOptions, GetResponse, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, GetResponse, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use masthead_api::operators::{EnrolledOperator, OpenToken};
 use masthead_api::{ApiError, ErrorCode, FORMAT, Timestamp};
@@ -15,9 +15,10 @@ use masthead_seed::OperatorKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::follow::Enrolled;
 use super::token::{KeptToken, Token};
 use crate::error_chain::with_sources;
-use crate::etcd::Members;
+use crate::etcd::{Members, Undecided};
 use crate::random::random;
 
 /// Under which etcd keeps an [`EnrolledOperator`] by its key.
@@ -81,52 +82,77 @@ impl Registry {
         })
     }
 
-    /// A new token of that operator's. Those whose time is over are forgotten.
+    /// The keys of those who came in by a token.
+    pub async fn enrolled(&self) -> Result<Enrolled, ApiError> {
+        let Records { operators, .. } = self.read().await?;
+        let keys = operators.iter().map(|operator| operator.record.key.parse());
+        Ok(Arc::new(keys.filter_map(Result::ok).collect()))
+    }
+
+    /// A new token of that operator's. `admins` are those that the seed names.
     pub async fn make_token(
         &self,
         by: OperatorKey,
+        admins: &[OperatorKey],
         ttl: Duration,
     ) -> Result<(Token, OpenToken), ApiError> {
-        let token = Token::new(random()?);
-        let now = Timestamp::now();
-        let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        let expires_at = Timestamp::from_unix_millis(now.unix_millis().saturating_add(ttl));
-        let kept = token.kept(by.to_string(), expires_at);
+        let ttl = ttl.as_secs().max(1);
+        let lifetime = i64::try_from(ttl).unwrap_or(i64::MAX);
+        let expires_at = lifetime.saturating_mul(1000);
+        let expires_at = Timestamp::now().unix_millis().saturating_add(expires_at);
+        let expires_at = Timestamp::from_unix_millis(expires_at);
 
-        let Records { tokens, .. } = self.read().await?;
-        let (over, open): (Vec<_>, Vec<_>) = tokens
-            .iter()
-            .partition(|token| token.record.has_expired(now));
-        if open.len() >= MAX_TOKENS {
+        let records = self.read().await?;
+        let maker = maker(&records, &by.to_string(), admins)?;
+        if records.tokens.len() >= MAX_TOKENS {
             return Err(ApiError::new(
                 ErrorCode::Conflict,
                 format!("{MAX_TOKENS} tokens are open"),
                 "Wait until some have expired, or remove them: see `mastctl operators list`.",
             ));
         }
-        let place = token_at(&kept.open.id);
-        let mut operations = vec![TxnOp::put(&*place, encoded(&kept)?, None)];
-        operations.extend(
-            over.iter()
-                .map(|token| removal(&token_at(&token.record.open.id))),
-        );
-        let answer = self
-            .decide(
-                Txn::new()
-                    .when([Compare::version(&*place, CompareOp::Equal, 0)])
-                    .and_then(operations)
-                    .or_else([TxnOp::get(&*place, None)]),
-            )
-            .await?;
-        // The first member asked has done it, and its answer was lost.
-        let is_there = || -> Result<bool, ApiError> {
-            let found: Vec<Kept<KeptToken>> = records(&answer, 0)?;
-            Ok(found.iter().any(|found| found.record == kept))
-        };
-        if !answer.succeeded() && !is_there()? {
-            return Err(refused("another token has the same id", "Try again."));
+        let mut undecided = Undecided::default();
+        for member in self.members.in_order() {
+            // Another one for each: what a silent member was asked may be done later, and then nobody bears it.
+            let token = Token::new(random()?);
+            let kept = token.kept(by.to_string(), maker, expires_at);
+            match self.keep(member, &kept, lifetime).await? {
+                Ok(()) => return Ok((token, kept.open)),
+                Err(silent) => undecided.add(silent),
+            }
         }
-        Ok((token, kept.open))
+        Err(not_decided(undecided))
+    }
+
+    /// Has etcd keep a token for so many seconds, by that master's member. etcd counts them by the clock of its leader, which nobody sets.
+    async fn keep(
+        &self,
+        member: &str,
+        kept: &KeptToken,
+        lifetime: i64,
+    ) -> Result<Result<(), Undecided>, ApiError> {
+        let place = token_at(&kept.open.id);
+        let mut holds = vec![Compare::version(&*place, CompareOp::Equal, 0)];
+        if let Some(revision) = kept.maker {
+            holds.push(unchanged(&operator_at(&kept.open.by), revision));
+        }
+        let value = encoded(kept)?;
+        let lease = match self.members.grant(member, lifetime).await {
+            Ok(lease) => lease,
+            Err(silent) => return Ok(Err(silent)),
+        };
+        let options = PutOptions::new().with_lease(lease);
+        let question = Txn::new()
+            .when(holds)
+            .and_then([TxnOp::put(&*place, value, Some(options))]);
+        match self.members.decide_by(member, question).await {
+            Ok(answer) if answer.succeeded() => Ok(Ok(())),
+            Ok(_) => Err(refused(
+                "the operator who asks was taken out meanwhile, or another token has the same id",
+                "Try again.",
+            )),
+            Err(silent) => Ok(Err(silent)),
+        }
     }
 
     /// Uses up a token: from then on the key is an operator's. `admins` are those that the seed names.
@@ -149,13 +175,17 @@ impl Registry {
             )));
         }
         let place = token_at(id);
-        let mut holds = vec![unchanged(&place, kept.revision)];
-        if !admins.iter().any(|admin| admin.to_string() == *by) {
-            let maker = records
-                .operator(by)
-                .ok_or_else(|| login_refused("the operator who made the token is none any more"))?;
-            holds.push(unchanged(&operator_at(by), maker.revision));
+        if !is_makers(&kept.record, &records, admins) {
+            return Err(login_refused(
+                "the operator who made the token is none any more",
+            ));
         }
+        let mut holds = vec![unchanged(&place, kept.revision)];
+        holds.extend(
+            kept.record
+                .maker
+                .map(|revision| unchanged(&operator_at(by), revision)),
+        );
         if records.operators.len() >= MAX_OPERATORS {
             return Err(refused(
                 &format!("{MAX_OPERATORS} operators have come in by tokens"),
@@ -251,17 +281,32 @@ impl Registry {
 
     async fn decide(&self, question: Txn) -> Result<TxnResponse, ApiError> {
         let decided = self.members.decide(question).await;
-        decided.map_err(|error: Error| {
-            ApiError::new(
-                ErrorCode::NotReady,
-                format!(
-                    "no member of etcd answers as it should: {}",
-                    with_sources(&error)
-                ),
-                "See `mastctl status` for how etcd is; without a quorum nothing can be written.",
-            )
-        })
+        decided.map_err(not_decided)
     }
+}
+
+/// The revision of an operator's record; none for one that the seed names.
+fn maker(records: &Records, key: &str, admins: &[OperatorKey]) -> Result<Option<i64>, ApiError> {
+    if admins.iter().any(|admin| admin.to_string() == key) {
+        return Ok(None);
+    }
+    let operator = records.operator(key);
+    operator
+        .map(|operator| Some(operator.revision))
+        .ok_or_else(|| refused("this key is no operator's any more", "Use another one."))
+}
+
+/// Whether the token's maker is in. Whoever was taken out and came in again made it as somebody else.
+fn is_makers(token: &KeptToken, records: &Records, admins: &[OperatorKey]) -> bool {
+    maker(records, &token.open.by, admins).is_ok_and(|maker| maker == token.maker)
+}
+
+fn not_decided(error: Undecided) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotReady,
+        with_sources(&error),
+        "See `mastctl status` for how etcd is; without a quorum, or with its space used up, nothing can be written.",
+    )
 }
 
 fn operator_at(key: &str) -> String {
@@ -321,10 +366,50 @@ fn refused(why: &str, next: &str) -> ApiError {
 }
 
 fn no_such_token() -> ApiError {
-    login_refused("there is no such token: it has been used or removed, or it is mistyped")
+    login_refused(
+        "there is no such token: it has been used or removed, or has expired, or it is mistyped",
+    )
 }
 
 fn login_refused(why: impl Into<String>) -> ApiError {
     let next = "Ask an operator for another one: `mastctl token`.";
     ApiError::new(ErrorCode::LoginRefused, why, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use masthead_pki::OperatorPrivateKey;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_its_makers_as_long_as_that_one_has_not_been_out() {
+        let key = || OperatorPrivateKey::generate().expect("a key").public();
+        let (seeds, maker) = (key(), key());
+        let enrolled = EnrolledOperator {
+            format: FORMAT,
+            key: maker.to_string(),
+            by: seeds.to_string(),
+            token: "00000000".to_owned(),
+            since: Timestamp::from_unix_millis(0),
+        };
+        let records = Records {
+            operators: vec![Kept {
+                record: enrolled,
+                revision: 7,
+            }],
+            tokens: Vec::new(),
+        };
+        let is_makers = |by: OperatorKey, revision| {
+            let token = Token::new([0; crate::operators::token::LENGTH]);
+            let until = Timestamp::from_unix_millis(1);
+            let kept = token.kept(by.to_string(), revision, until);
+            is_makers(&kept, &records, &[seeds])
+        };
+        assert!(is_makers(seeds, None));
+        assert!(is_makers(maker, Some(7)));
+        assert!(!is_makers(maker, Some(6)), "it was out in between");
+        assert!(!is_makers(maker, None), "the seed named it once");
+        assert!(!is_makers(key(), Some(7)));
+    }
 }

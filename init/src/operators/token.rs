@@ -32,6 +32,9 @@ pub struct KeptToken {
     pub open: OpenToken,
     /// SHA-256 of all its bytes, hexadecimal.
     pub hash: String,
+    /// The revision of its maker's record, for one who came in by a token: whoever comes in again has another one.
+    #[serde(default)]
+    pub maker: Option<i64>,
 }
 
 impl Token {
@@ -53,7 +56,7 @@ impl Token {
     }
 
     /// What is kept of it.
-    pub fn kept(&self, by: String, expires_at: Timestamp) -> KeptToken {
+    pub fn kept(&self, by: String, maker: Option<i64>, expires_at: Timestamp) -> KeptToken {
         KeptToken {
             format: FORMAT,
             open: OpenToken {
@@ -62,6 +65,7 @@ impl Token {
                 expires_at,
             },
             hash: self.hash(),
+            maker,
         }
     }
 
@@ -136,7 +140,11 @@ mod tests {
     #[test]
     fn what_is_kept_knows_the_token_and_does_not_hold_it() {
         let token = Token::new(bytes());
-        let kept = token.kept("mk1-a".to_owned(), Timestamp::from_unix_millis(5000));
+        let kept = token.kept(
+            "mk1-a".to_owned(),
+            Some(7),
+            Timestamp::from_unix_millis(5000),
+        );
         let text = serde_json::to_string(&kept).unwrap();
         assert!(!text.contains("a4a5a6"), "{text}");
         assert_eq!(serde_json::from_str::<KeptToken>(&text).unwrap(), kept);

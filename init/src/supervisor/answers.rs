@@ -19,8 +19,12 @@ use crate::management::{self, Answering, LogRequest, Node};
 use crate::operators::token::Token;
 use crate::operators::{Enrolled, Registered, Registry};
 
-/// How long a change of operators may take to come back from this node's own member, on a real machine.
+/// How long a change of operators may take to come back from etcd, on a real machine.
 const TO_HEAR: Duration = Duration::from_secs(2);
+
+/// How long etcd may take to say who is an operator, on a real machine, before what this node knows counts: long enough for a second
+/// member to be asked.
+const TO_CONFIRM: Duration = Duration::from_secs(5);
 
 impl Board {
     /// The way to etcd's members, for an operator who needs it.
@@ -80,16 +84,25 @@ impl Node for Board {
         Arc::clone(&self.enrolled.borrow())
     }
 
+    fn confirmed(&self) -> Answering<'_, Enrolled> {
+        Box::pin(async {
+            let asked = async { self.registry().ok()?.enrolled().await.ok() };
+            let heard = tokio::time::timeout(self.scale() * TO_CONFIRM, asked).await;
+            heard.ok().flatten().unwrap_or_else(|| self.enrolled())
+        })
+    }
+
     fn operators(&self) -> Answering<'_, Result<Registered, ApiError>> {
         Box::pin(async { self.registry()?.list().await })
     }
 
-    fn make_token(
-        &self,
+    fn make_token<'a>(
+        &'a self,
         by: OperatorKey,
+        admins: &'a [OperatorKey],
         ttl: Duration,
-    ) -> Answering<'_, Result<(Token, OpenToken), ApiError>> {
-        Box::pin(async move { self.registry()?.make_token(by, ttl).await })
+    ) -> Answering<'a, Result<(Token, OpenToken), ApiError>> {
+        Box::pin(async move { self.registry()?.make_token(by, admins, ttl).await })
     }
 
     fn enroll<'a>(

@@ -118,15 +118,13 @@ impl DisruptionTask {
 
     /// Takes the lock, looks again, has etcd's leader hand over, and tells PID 1. Gives the lock back when it does not come so far.
     async fn go_down(&self, word: &PowerCommand, look: Look) -> Result<PowerPlan, ApiError> {
-        let Some((lock, held)) = self.take(word, &look).await? else {
-            self.tell_pid1(word).await?;
-            return Ok(look.plan);
-        };
+        let taken = self.take(word, &look).await?;
         // The status of all nodes is to tell of it soon.
         self.publishers.ask_etcd.notify_one();
-        let gone = self.go_down_under_lock(word, look).await;
+        let gone = self.go_down_with(word, look, taken.as_ref()).await;
         if gone.is_err()
-            && let Err(error) = lock.give_back(&held).await
+            && let Some((lock, held)) = &taken
+            && let Err(error) = lock.give_back(held).await
         {
             // It is tried again, as after a reboot.
             let error = with_sources(&error);
@@ -136,22 +134,29 @@ impl DisruptionTask {
         gone
     }
 
-    async fn go_down_under_lock(
+    /// With the lock, if it could be taken. The plan is told as it was carried out.
+    async fn go_down_with(
         &self,
         word: &PowerCommand,
         mut look: Look,
+        taken: Option<&(Lock, Held)>,
     ) -> Result<PowerPlan, ApiError> {
-        if !word.accept_outage {
+        if taken.is_some() && !word.accept_outage {
             look = self.look(word).await;
             refuse(&look.plan)?;
         }
-        if let Some(to) = look.plan.hand_over_to.clone()
-            && let Err(error) = self.hand_over(&look.cluster, to).await
-        {
-            if !word.accept_outage {
-                return Err(error);
+        look.plan.takes_lock = taken.is_some();
+        if let Some(to) = look.plan.hand_over_to.take() {
+            match self.hand_over(&look.cluster, to.clone()).await {
+                Ok(()) => look.plan.hand_over_to = Some(to),
+                Err(error) if !word.accept_outage => return Err(error),
+                Err(error) => tracing::warn!(%error, "etcd's leader goes down as it is"),
             }
-            tracing::warn!(%error, "etcd's leader goes down as it is");
+        }
+        if let Some((lock, held)) = taken
+            && !word.accept_outage
+        {
+            still_held(lock, held).await?;
         }
         self.tell_pid1(word).await?;
         Ok(look.plan)
@@ -282,6 +287,24 @@ impl DisruptionTask {
             }
         }
         self.publishers.ask_etcd.notify_one();
+    }
+}
+
+/// An operator may have taken the lock away meanwhile, and another master gone down with it.
+async fn still_held(lock: &Lock, taken: &Held) -> Result<(), ApiError> {
+    match lock.read().await {
+        Ok(Some(now)) if now.disruption.id == taken.disruption.id => Ok(()),
+        Ok(_) => Err(conflict(
+            "The disruption lock was taken away before the node went down.",
+            "See `mastctl status` for who goes down; then try again.",
+        )),
+        Err(error) => Err(conflict(
+            &format!(
+                "The disruption lock cannot be asked for any more: {}.",
+                with_sources(&error)
+            ),
+            "See `mastctl status` for how etcd is, and try again.",
+        )),
     }
 }
 
