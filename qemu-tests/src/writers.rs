@@ -36,6 +36,25 @@ use crate::{
 /// Between two tries of a write that was refused.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
+/// How fast a writer goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A try that has no answer after this has failed.
+    pub timeout: Duration,
+    /// Between a write that is acknowledged and the next one.
+    pub pause: Duration,
+}
+
+impl Pace {
+    /// As fast as the masters are.
+    pub fn fast(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            pause: Duration::ZERO,
+        }
+    }
+}
+
 /// Writers at work. Dropping them ends them.
 pub struct Writers {
     shared: Arc<Shared>,
@@ -63,13 +82,12 @@ pub struct Written {
 }
 
 impl Writers {
-    /// Starts so many writers to the apiserver of each of these nodes. A try that has no answer after `timeout` has
-    /// failed. The cluster must be ready: its kubeconfig is used.
+    /// Starts so many writers to the apiserver of each of these nodes. The cluster must be ready: its kubeconfig is used.
     pub fn start(
         cluster: &Cluster,
         nodes: &[&str],
         writers_per_node: usize,
-        timeout: Duration,
+        pace: Pace,
     ) -> Result<Self> {
         let mut names = Vec::new();
         for node in nodes {
@@ -77,16 +95,16 @@ impl Writers {
                 names.push((*node, Names::Own(format!("{node}-{number}"))));
             }
         }
-        Self::of(cluster, names, timeout)
+        Self::of(cluster, names, pace)
     }
 
     /// Starts one writer to the apiserver of each of these nodes, which contend for the same names.
     pub fn contend(cluster: &Cluster, nodes: &[&str], timeout: Duration) -> Result<Self> {
         let names = nodes.iter().map(|node| (*node, Names::Contended));
-        Self::of(cluster, names.collect(), timeout)
+        Self::of(cluster, names.collect(), Pace::fast(timeout))
     }
 
-    fn of(cluster: &Cluster, writers: Vec<(&str, Names)>, timeout: Duration) -> Result<Self> {
+    fn of(cluster: &Cluster, writers: Vec<(&str, Names)>, pace: Pace) -> Result<Self> {
         // What earlier writers have made, these must not find to exist.
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +119,7 @@ impl Writers {
                 shared: Arc::clone(&shared),
                 agent: Agent::config_builder()
                     .tls_config(tls.clone())
-                    .timeout_global(Some(timeout))
+                    .timeout_global(Some(pace.timeout))
                     .http_status_as_error(false)
                     .build()
                     .into(),
@@ -109,6 +127,7 @@ impl Writers {
                 node: node.to_owned(),
                 run,
                 names,
+                pause: pace.pause,
             };
             threads.push(thread::spawn(move || writer.work()));
         }
@@ -222,6 +241,7 @@ struct Writer {
     node: String,
     run: u32,
     names: Names,
+    pause: Duration,
 }
 
 /// How a writer names what it writes.
@@ -267,6 +287,7 @@ impl Writer {
                 });
             }
             number += 1;
+            thread::sleep(self.pause);
         }
     }
 

@@ -131,7 +131,7 @@ fn certificates_are_renewed(due: impl FnOnce(&Fixture) -> Duration) {
     let soon = soon.expect("certificates of STATE, which are not due yet");
     let aged = told(&fixture, "m1");
 
-    let load = Load::through(&fixture, &THREE);
+    let load = Load::gentle(&fixture, &THREE);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         // Also when the test fails, or it would be waited for for ever.

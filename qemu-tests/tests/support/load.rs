@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use masthead_lab::{
     patience::Look,
-    writers::{Writers, Written},
+    writers::{Pace, Writers, Written},
 };
 
 use super::{
@@ -30,17 +30,27 @@ pub(crate) struct Load<'a> {
 impl<'a> Load<'a> {
     /// Two writers through each of these masters.
     pub(crate) fn through(fixture: &'a Fixture, nodes: &[&'static str]) -> Self {
-        Self::with_timeout(fixture, nodes, TIMEOUT)
+        Self::at_pace(fixture, nodes, Pace::fast(TIMEOUT))
     }
 
     /// The same of clients that wait for long. On an emulated machine a TLS handshake takes a second, and clients that
     /// soon give up and begin anew keep it busy with nothing else.
     pub(crate) fn unhurried(fixture: &'a Fixture, nodes: &[&'static str]) -> Self {
-        Self::with_timeout(fixture, nodes, LONG_TIMEOUT)
+        Self::at_pace(fixture, nodes, Pace::fast(LONG_TIMEOUT))
     }
 
-    fn with_timeout(fixture: &'a Fixture, nodes: &[&'static str], timeout: Duration) -> Self {
-        let writers = Writers::start(&fixture.cluster, nodes, 2, timeout);
+    /// The same of clients that leave the masters time for other things. Many minutes of the others make so many objects that a
+    /// small machine is busy with nothing else.
+    pub(crate) fn gentle(fixture: &'a Fixture, nodes: &[&'static str]) -> Self {
+        let pace = Pace {
+            timeout: TIMEOUT,
+            pause: TIMEOUT / 2,
+        };
+        Self::at_pace(fixture, nodes, pace)
+    }
+
+    fn at_pace(fixture: &'a Fixture, nodes: &[&'static str], pace: Pace) -> Self {
+        let writers = Writers::start(&fixture.cluster, nodes, 2, pace);
         let load = Self::of(fixture, nodes, fixture.expect(writers));
         load.goes_on();
         load

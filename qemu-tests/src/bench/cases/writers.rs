@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use super::{Bench, Figure, Measured};
 use crate::{
-    bench::nodes::MastheadCluster, cluster::Cluster, error::Result, patience::Look,
-    plan::ClusterPlan, writers::Writers,
+    bench::nodes::MastheadCluster,
+    cluster::Cluster,
+    error::Result,
+    patience::Look,
+    plan::ClusterPlan,
+    writers::{Pace, Writers},
 };
 
 const MASTERS: [&str; 3] = ["m1", "m2", "m3"];
@@ -59,7 +63,7 @@ pub(super) fn elections(bench: &Bench) -> Result<Measured> {
         let masters = formed(bench, seed)?;
         let cluster = masters.cluster();
         let before = term(cluster)?;
-        let writers = Writers::start(cluster, &MASTERS, WRITERS.div_ceil(3), TIMEOUT)?;
+        let writers = Writers::start(cluster, &MASTERS, WRITERS.div_ceil(3), Pace::fast(TIMEOUT))?;
         std::thread::sleep(LOAD);
         let written = writers.stop().count();
         let elected = term(cluster)?.saturating_sub(before);
@@ -99,7 +103,7 @@ fn one_outage(cluster: &Cluster) -> Result<Duration> {
     })?;
     let leader = cluster.etcd_leader(&MASTERS)?;
     let stay: Vec<&str> = MASTERS.into_iter().filter(|name| *name != leader).collect();
-    let writers = Writers::start(cluster, &stay, WRITERS / stay.len(), TIMEOUT)?;
+    let writers = Writers::start(cluster, &stay, WRITERS / stay.len(), Pace::fast(TIMEOUT))?;
     let go_on = || {
         let enough = writers.acknowledged() + GO_ON;
         patience.wait_until("writes", NOMINAL, || {
