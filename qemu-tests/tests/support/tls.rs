@@ -10,6 +10,7 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, Stream,
+    client::Resumption,
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
@@ -27,11 +28,14 @@ impl Client {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(authority_pem).expect("a certificate");
         roots.add(authority).expect("an authority");
-        let configuration = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = Arc::new(ring::default_provider());
+        let mut configuration = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // A session that is resumed shows the certificate that it began with, though the server has another one by now.
+        configuration.resumption = Resumption::disabled();
         Self {
             configuration: Arc::new(configuration),
             timeout,
