@@ -9,7 +9,6 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use fixture::{Fixture, SERVICES};
 use masthead_lab::{
-    error::chain,
     patience::Look,
     provider::{Power, PowerChange, Signal},
     writers::{Pace, Writers},
@@ -64,19 +63,7 @@ fn a_deployment_gets_its_pods_and_they_wait_for_nodes(fixture: &Fixture) {
         fixture.expect(fixture.kubectl(&["get", "--raw=/readyz"])),
         "ok"
     );
-    fixture.expect(fixture.kubectl(&[
-        "create",
-        "deployment",
-        "web",
-        "--image=nginx",
-        "--replicas=2",
-    ]));
-    fixture.wait_until("two pending Pods", SECONDS_10, || {
-        let phases =
-            fixture.kubectl(&["get", "pods", "--output=jsonpath={.items[*].status.phase}"]);
-        let phases = phases.unwrap_or_else(|error| chain(&error));
-        Look::at(phases == "Pending Pending", || phases)
-    });
+    fixture.makes_a_deployment();
     let sets = fixture.expect(fixture.kubectl(&["get", "replicasets", "--output=name"]));
     assert!(sets.starts_with("replicaset.apps/web-"), "{sets}");
 }
@@ -195,35 +182,39 @@ fn a_hanging_supervisor_is_replaced_and_services_go_on(fixture: &Fixture) {
 
 fn a_reboot_by_the_api_is_orderly(fixture: &Fixture) {
     fixture.expect(fixture.kubectl(&["create", "configmap", "kept"]));
+    let before = Before::of(fixture);
     fixture.expect(fixture.mastctl(&["reboot", "m1", "--accept-outage"]));
     fixture.wait_until("the reboot", A_MINUTE, || {
-        let changes = changes(fixture);
-        let last = changes.last() == Some(&PowerChange::Rebooted);
-        Look::at(last, || format!("{changes:?}"))
+        let changes = before.changes_since(fixture);
+        Look::at(changes == [PowerChange::Rebooted], || {
+            format!("{changes:?}")
+        })
     });
     fixture.expect(fixture.cluster.wait_until_ready());
     fixture.expect(fixture.kubectl(&["get", "configmap", "kept"]));
-    assert_etcd_closed(fixture);
+    before.assert_etcd_closed_since(fixture);
 }
 
 fn a_power_off_by_the_api_is_orderly(fixture: &Fixture) {
+    let before = Before::of(fixture);
     fixture.expect(fixture.mastctl(&["poweroff", "m1", "--accept-outage"]));
     fixture.wait_for_power(Power::Off, A_MINUTE);
-    assert_eq!(changes(fixture).last(), Some(&PowerChange::PoweredOff));
+    assert_eq!(before.changes_since(fixture), [PowerChange::PoweredOff]);
     fixture.expect(fixture.m1().power_on());
     fixture.expect(fixture.cluster.wait_until_ready());
-    assert_etcd_closed(fixture);
+    before.assert_etcd_closed_since(fixture);
 }
 
 /// PID 1 has the operator's word, not only the supervisor that took it.
 fn a_power_off_outlives_the_supervisor_that_was_asked(fixture: &Fixture) {
+    let before = Before::of(fixture);
     fixture.expect(fixture.mastctl(&["poweroff", "m1", "--accept-outage"]));
     fixture.expect(fixture.m1().signal("supervisor", Signal::Kill));
     fixture.wait_for_power(Power::Off, A_MINUTE);
-    assert_eq!(changes(fixture).last(), Some(&PowerChange::PoweredOff));
+    assert_eq!(before.changes_since(fixture), [PowerChange::PoweredOff]);
     fixture.expect(fixture.m1().power_on());
     fixture.expect(fixture.cluster.wait_until_ready());
-    assert_etcd_closed(fixture);
+    before.assert_etcd_closed_since(fixture);
 }
 
 fn restarts(fixture: &Fixture, service: &str) -> u64 {
@@ -234,22 +225,41 @@ fn restarts_of(story: &serde_json::Value) -> u64 {
     story["restarts"].as_u64().unwrap_or_default()
 }
 
-fn changes(fixture: &Fixture) -> Vec<PowerChange> {
-    fixture
-        .m1()
-        .history()
-        .into_iter()
-        .map(|event| event.change)
-        .collect()
+/// What m1's power and etcd's log had told before an operator's word: an earlier story may have ended etcd in order, too.
+struct Before {
+    changes: usize,
+    closings: usize,
 }
 
-/// What etcd writes last when it ends in order.
-fn assert_etcd_closed(fixture: &Fixture) {
-    let log =
-        fixture.expect(fixture.mastctl(&["--nodes", "m1", "logs", "etcd", "--lines", "10000"]));
-    assert!(
-        log.contains("closed etcd server"),
-        "etcd did not close in order\nconsole:\n{}\netcd:\n{log}",
-        console(fixture.m1())
-    );
+impl Before {
+    fn of(fixture: &Fixture) -> Self {
+        Self {
+            changes: fixture.m1().history().len(),
+            closings: closings(&etcd_log(fixture)),
+        }
+    }
+
+    fn changes_since(&self, fixture: &Fixture) -> Vec<PowerChange> {
+        let history = fixture.m1().history().into_iter().skip(self.changes);
+        history.map(|event| event.change).collect()
+    }
+
+    fn assert_etcd_closed_since(&self, fixture: &Fixture) {
+        let log = etcd_log(fixture);
+        assert_eq!(
+            closings(&log),
+            self.closings + 1,
+            "etcd did not close in order\nconsole:\n{}\netcd:\n{log}",
+            console(fixture.m1())
+        );
+    }
+}
+
+fn etcd_log(fixture: &Fixture) -> String {
+    fixture.expect(fixture.mastctl(&["--nodes", "m1", "logs", "etcd", "--lines", "10000"]))
+}
+
+/// How often etcd has said what it says last when it ends in order.
+fn closings(log: &str) -> usize {
+    log.matches("closed etcd server").count()
 }

@@ -27,7 +27,6 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use sha2::{Digest, Sha256};
 use support::console;
 
-const SECONDS_10: Duration = Duration::from_secs(10);
 const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// Three boots of one machine, and between the first two its state: saved when it had a Deployment, and restored twice,
@@ -40,7 +39,7 @@ fn a_master_on_a_machine() {
     let saved = folder.path().join("saved");
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
     boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
-    a_deployment_gets_pending_pods(&fixture);
+    fixture.makes_a_deployment();
     fixture.expect(SavedCluster::save(&fixture.cluster, &saved));
     fixture.expect(fixture.kubectl(&["create", "configmap", "after"]));
     fixture.expect(fixture.m1().cut_power());
@@ -162,22 +161,6 @@ fn restored(saved: &Path) -> Fixture {
     let later = fixture.kubectl(&["get", "configmap", "after"]);
     assert!(later.is_err(), "it was written after the cluster was saved");
     fixture
-}
-
-fn a_deployment_gets_pending_pods(fixture: &Fixture) {
-    fixture.expect(fixture.kubectl(&[
-        "create",
-        "deployment",
-        "web",
-        "--image=nginx",
-        "--replicas=2",
-    ]));
-    fixture.wait_until("two pending Pods", SECONDS_10, || {
-        let phases =
-            fixture.kubectl(&["get", "pods", "--output=jsonpath={.items[*].status.phase}"]);
-        let phases = phases.unwrap_or_else(|error| chain(&error));
-        Look::at(phases == "Pending Pending", || phases)
-    });
 }
 
 fn the_status_tells_of_a_broken_disk(fixture: &Fixture) {

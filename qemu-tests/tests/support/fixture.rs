@@ -117,6 +117,23 @@ impl Fixture {
             .args(arguments))
     }
 
+    /// Makes a Deployment of two, and waits until its Pods wait for nodes.
+    pub(crate) fn makes_a_deployment(&self) {
+        self.expect(self.kubectl(&[
+            "create",
+            "deployment",
+            "web",
+            "--image=nginx",
+            "--replicas=2",
+        ]));
+        self.wait_until("two pending Pods", Duration::from_secs(10), || {
+            let phases =
+                self.kubectl(&["get", "pods", "--output=jsonpath={.items[*].status.phase}"]);
+            let phases = phases.unwrap_or_else(|error| chain(&error));
+            Look::at(phases == "Pending Pending", || phases)
+        });
+    }
+
     /// mastctl with these arguments, to its end.
     pub(crate) fn mastctl(&self, arguments: &[&str]) -> Result<String> {
         run(self
