@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// Work with etcd's members.
     #[command(subcommand)]
     Etcd(EtcdCommand),
+    /// Work with the virtual address.
+    #[command(subcommand)]
+    Vip(VipCommand),
     /// Stop a master in order, and start it again: one at a time, and never one too many.
     Reboot(Power),
     /// Stop a master in order: one at a time, and never one too many.
@@ -213,6 +216,24 @@ pub(crate) struct Found {
 pub(crate) enum EtcdCommand {
     /// Have the leader hand over to another master's member.
     Leader(EtcdLeader),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VipCommand {
+    /// Have its owner hand it over to another master.
+    Move(VipMove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VipMove {
+    /// The name of the master that shall own it.
+    pub(crate) node: String,
+    /// Which address, where there are several [default: all].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+    /// Only say what would be done, or why it would be refused.
+    #[arg(long)]
+    pub(crate) plan: bool,
 }
 
 #[derive(Debug, Args)]

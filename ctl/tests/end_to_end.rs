@@ -779,6 +779,37 @@ fn mastctl_has_the_leader_moved_by_any_node_and_tells_a_refusal_apart() {
     );
 }
 
+#[test]
+fn mastctl_has_the_virtual_address_moved_and_tells_a_refusal_apart() {
+    let mastctl = Mastctl::new();
+    let key = mastctl.keygen();
+    let node = TestNode::start(&[key.public()]);
+    assert_eq!(mastctl.login(&node).code, 0);
+    for (words, told) in [
+        (
+            vec!["m2"],
+            "m1 has handed over: m2 owns 10.20.0.10, which nobody did for 25 ms.\n",
+        ),
+        (vec!["m1"], "m1 owns 10.20.0.10 already.\n"),
+        (
+            vec!["m2", "--plan", "--address", "10.20.0.8"],
+            "m1 owns 10.20.0.8, and would hand it over to m2. Connections to it are reset, and made anew by clients.\n",
+        ),
+    ] {
+        let run = mastctl.run(&[&["vip", "move"], &*words].concat());
+        assert_eq!((run.code, &*run.stdout), (0, told), "{}", run.stderr);
+    }
+    let run = mastctl.run(&["vip", "move", "m2", "-o", "json"]);
+    let said: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(said["moves"][0]["took"], 25);
+    assert_eq!(said["done"], true);
+    let run = mastctl.run(&["vip", "move", "m9", "-o", "json"]);
+    assert_eq!(
+        (run.code, run.error()["code"].as_str()),
+        (2, Some("conflict"))
+    );
+}
+
 /// An address at which nobody listens: a port that was free a moment ago.
 #[test]
 fn a_token_makes_one_operator_who_can_be_taken_out() {

@@ -65,11 +65,6 @@ impl Asker {
         })
     }
 
-    /// Whether it says that it is ready.
-    pub(crate) fn is_ready(&mut self) -> bool {
-        self.ask().is_ok_and(|status| is_ready(&status))
-    }
-
     /// The status line of the answer.
     fn ask(&mut self) -> io::Result<String> {
         let mut stream = match self.stream.take() {

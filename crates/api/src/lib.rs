@@ -33,6 +33,7 @@ pub mod routes;
 mod serves;
 pub mod status;
 pub mod timestamp;
+pub mod vip;
 mod why;
 
 pub use error::{ApiError, ErrorCode};

@@ -121,6 +121,16 @@ open_enum! {
         QuorumWouldBeLost = "quorum-would-be-lost",
         /// No other apiserver is ready.
         ApiserverWouldBeLost = "apiserver-would-be-lost",
+        /// Nobody owns the virtual address.
+        VipUnowned = "vip-unowned",
+        /// The owner of the virtual address has no apiserver that is ready, and nobody else has.
+        VipUnready = "vip-unready",
+        /// A machine that is no master answers for the virtual address.
+        VipStranger = "vip-stranger",
+        /// A later release keeps the virtual address.
+        VipUnknownFormat = "vip-unknown-format",
+        /// The kernel refuses what keeps a virtual address from two owners.
+        VipGateMissing = "vip-gate-missing",
         /// The node is stopping.
         ShuttingDown = "shutting-down",
     }
@@ -362,6 +372,26 @@ impl ReasonCode {
             Self::ApiserverWouldBeLost => (
                 "No other master's kube-apiserver is ready.",
                 "Look at the others' with `mastctl status`. `--accept-outage` goes without.",
+            ),
+            Self::VipUnowned => (
+                "Nobody owns the virtual address.",
+                "It is taken within seconds once etcd has a quorum and a master's kube-apiserver is ready: see `mastctl status` for which of them is missing.",
+            ),
+            Self::VipUnready => (
+                "The owner's kube-apiserver is not ready, and no other master's is.",
+                "See `mastctl logs kube-apiserver`. The address moves by itself as soon as another master's kube-apiserver is ready.",
+            ),
+            Self::VipStranger => (
+                "A machine that is none of the cluster's answers for the virtual address.",
+                "Give that machine another address, or found the cluster with a free one. The masters ask again by themselves.",
+            ),
+            Self::VipUnknownFormat => (
+                "A later release keeps the virtual address.",
+                "Upgrade this master; until then it owns no virtual address.",
+            ),
+            Self::VipGateMissing => (
+                "The kernel refuses the rules that keep a virtual address from having two owners.",
+                "This master owns no virtual address until it takes them. Use the kernel of the image: it needs nf_tables with the netdev family and its egress hook.",
             ),
             Self::ShuttingDown => (
                 "The node stops its services to reboot or to power off.",

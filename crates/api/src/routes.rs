@@ -30,6 +30,9 @@ pub const FOUND: &str = "/v1/found";
 /// `POST` a [`LeaderRequest`](crate::etcd::LeaderRequest).
 pub const ETCD_LEADER: &str = "/v1/etcd/leader";
 
+/// `POST` a [`MoveRequest`](crate::vip::MoveRequest).
+pub const VIP_MOVE: &str = "/v1/vip/move";
+
 /// `POST` an [`UnlockRequest`](crate::disruption::UnlockRequest).
 pub const UNLOCK: &str = "/v1/unlock";
 

@@ -36,6 +36,9 @@ pub struct Status {
     /// etcd as the node's member sees it, while that answers.
     #[serde(default)]
     pub etcd: Option<Etcd>,
+    /// The virtual addresses as this node sees them; none where the seed names a load balancer, or before the node runs etcd.
+    #[serde(default)]
+    pub virtual_addresses: Vec<VirtualAddress>,
     /// Fingerprint of the operators' authority, for `mastctl login --fingerprint`.
     #[serde(default)]
     pub api_fingerprint: Option<Fingerprint>,
@@ -287,6 +290,49 @@ pub struct Network {
     /// What the network waits for.
     #[serde(default)]
     pub waiting: Option<Reason>,
+}
+
+open_enum! {
+    /// How a virtual address stands, as one node sees it.
+    pub enum VirtualState {
+        /// The node does not know yet, or cannot.
+        Unknown = "unknown",
+        /// This node owns it, and answers for it.
+        Owner = "owner",
+        /// Another master owns it.
+        Standby = "standby",
+        /// This node lets go of it.
+        Releasing = "releasing",
+        /// Nobody owns it.
+        Nobody = "nobody",
+    }
+}
+
+/// A virtual address, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualAddress {
+    /// The address.
+    pub address: String,
+    /// How it stands.
+    pub state: VirtualState,
+    /// The name of the master that owns it, if one does.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Since when, as far as this node has seen it.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// How often it has had another owner since the cluster was founded.
+    #[serde(default)]
+    pub epoch: u64,
+    /// For how long each of its owner's renewals holds, in milliseconds.
+    #[serde(default)]
+    pub hold: Option<u64>,
+    /// How often it has moved in the last 24 hours, as far as this node's supervisor has seen it.
+    #[serde(default)]
+    pub moves: u32,
+    /// Why nobody owns it, or what is wrong although somebody does.
+    #[serde(default)]
+    pub reason: Option<Reason>,
 }
 
 open_enum! {

@@ -13,16 +13,22 @@ pub enum Route {
     Formation,
     /// `POST`: a question for the node's status; answered with it.
     Status,
+    /// `POST`: what the owner of a virtual address tells of its clients; answered with whether the apiserver there can serve.
+    Address,
+    /// `POST`: an operator's word to the owner of a virtual address, passed on; answered with what became of it.
+    Move,
 }
 
 impl Route {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Formation, Self::Status];
+    pub const ALL: [Self; 4] = [Self::Formation, Self::Status, Self::Address, Self::Move];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Formation => "formation",
             Self::Status => "status",
+            Self::Address => "address",
+            Self::Move => "move",
         }
     }
 
@@ -44,7 +50,7 @@ impl Route {
     pub const fn serves_founding(self) -> bool {
         match self {
             Self::Formation => true,
-            Self::Status => false,
+            Self::Status | Self::Address | Self::Move => false,
         }
     }
 }

@@ -53,6 +53,14 @@ impl Endpoint {
         }
     }
 
+    /// The addresses that masters own in turn; none behind somebody else's load balancer.
+    pub fn virtual_addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Self::Virtual(address) => vec![*address],
+            Self::LoadBalancer { .. } => Vec::new(),
+        }
+    }
+
     /// The TCP port.
     pub fn port(&self) -> u16 {
         match self {

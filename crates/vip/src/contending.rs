@@ -151,6 +151,14 @@ impl Ownership {
         }
     }
 
+    pub(crate) fn time_is_over(&self, now: BootTime) -> Option<bool> {
+        let State::Contending(contending) = &self.state else {
+            return None;
+        };
+        let wait = self.wait(self.seen.as_ref()?)?;
+        Some(contending.since + wait <= now)
+    }
+
     /// How long the key must stay as it is before this node takes the address.
     fn wait(&self, seen: &Seen) -> Option<Duration> {
         let own = &self.setup.identity;

@@ -137,6 +137,16 @@ impl Ownership {
         }
     }
 
+    /// What the key says by the newest sight of it.
+    pub fn record(&self) -> Option<&Record> {
+        self.seen.as_ref()?.record.as_ref()
+    }
+
+    /// Whether the time of the last known owner is over, so that nobody may own the address.
+    pub fn is_overdue(&self, now: BootTime) -> bool {
+        self.time_is_over(now).unwrap_or(false)
+    }
+
     fn handle(&mut self, now: BootTime, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Woken => {}

@@ -46,7 +46,7 @@ impl Releasing {
 }
 
 impl Ownership {
-    /// Begins to let go of the address, if it is this node's.
+    /// Begins to let go of the address, if it is this node's: to that master, or to one that can serve.
     pub(crate) fn release(
         &mut self,
         now: BootTime,
@@ -56,6 +56,7 @@ impl Ownership {
         let State::Owning(owning) = &self.state else {
             return;
         };
+        let heir = heir.or_else(|| self.ready_other(now).cloned());
         let open = self.gate.open_until().is_some_and(|until| until > now);
         let stage = if open {
             actions.push(Action::DestroyConnections);

@@ -14,12 +14,13 @@ mod session;
 mod status;
 mod statuses;
 mod unlock;
+mod vip;
 mod why;
 
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::cli::{Cli, Command, EtcdCommand, OperatorsCommand, Output, SeedCommand};
+use crate::cli::{Cli, Command, EtcdCommand, OperatorsCommand, Output, SeedCommand, VipCommand};
 use masthead_api::routes;
 use masthead_streams::print;
 use session::Session;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kubeconfig(arguments) => kubeconfig::run(&session, arguments).await,
         Command::Found(arguments) => found::run(&session, arguments).await,
         Command::Etcd(EtcdCommand::Leader(arguments)) => etcd::leader(&session, arguments).await,
+        Command::Vip(VipCommand::Move(arguments)) => vip::move_to(&session, arguments).await,
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,
         Command::Poweroff(arguments) => power::run(&session, routes::POWEROFF, arguments).await,
         Command::Unlock { node } => unlock::run(&session, node).await,

@@ -16,6 +16,7 @@ use masthead_api::power::{PowerAnswer, PowerPlan};
 use masthead_api::status::{
     Network, Node as StatusNode, NodeKind, Seed, Service, ServiceState, Supervisor,
 };
+use masthead_api::vip::{Move, MoveAnswer, MoveRequest};
 use masthead_api::{
     ApiError, ErrorCode, FORMAT, Fingerprint, Reason, ReasonCode, Status, Timestamp,
 };
@@ -161,6 +162,27 @@ impl Node for Answers {
         } else {
             let why = format!("{} has no vote", request.to);
             Err(ApiError::new(ErrorCode::Conflict, why, "Look."))
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn move_address(&self, request: MoveRequest) -> Answering<'_, Result<MoveAnswer, ApiError>> {
+        let answer = if request.to == "m9" {
+            let why = "the kube-apiserver of m9 is not ready";
+            Err(ApiError::new(ErrorCode::Conflict, why, "Look."))
+        } else {
+            let moved = |address: String| Move {
+                took: (!request.plan && request.to != "m1").then_some(25),
+                address,
+                from: "m1".to_owned(),
+                to: request.to.clone(),
+            };
+            Ok(MoveAnswer {
+                format: FORMAT,
+                moves: vec![moved(
+                    request.address.clone().unwrap_or("10.20.0.10".to_owned()),
+                )],
+            })
         };
         Box::pin(std::future::ready(answer))
     }
@@ -515,6 +537,7 @@ pub(crate) fn status() -> Status {
             last_lines: Vec::new(),
         }],
         etcd: None,
+        virtual_addresses: Vec::new(),
         api_fingerprint: None,
         api_provisional: false,
         certificates: Vec::new(),

@@ -106,6 +106,7 @@ pub(crate) fn running() -> Status {
             service("kube-apiserver", ServiceState::Ready, Some(72), 9),
             service("kube-scheduler", ServiceState::Starting, Some(73), 9),
         ],
+        virtual_addresses: Vec::new(),
         etcd: Some(Etcd {
             member_id: "0000000000000001".into(),
             role: EtcdRole::Leader,

@@ -9,6 +9,7 @@ use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
 use masthead_api::operators::{EnrolledOperator, OpenToken};
 use masthead_api::power::PowerAnswer;
+use masthead_api::vip::{MoveAnswer, MoveRequest};
 use masthead_api::{ApiError, Status};
 use masthead_seed::OperatorKey;
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +30,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Has etcd's leader hand over to another member, or says why not.
     fn move_leader(&self, request: LeaderRequest) -> Answering<'_, Result<LeaderAnswer, ApiError>>;
+
+    /// Has the owner of virtual addresses let go of them, to another master, or says why not.
+    fn move_address(&self, request: MoveRequest) -> Answering<'_, Result<MoveAnswer, ApiError>>;
 
     /// Takes the disruption lock away from a master, or says why not.
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>>;

@@ -10,6 +10,7 @@ use masthead_api::etcd::LeaderRequest;
 use masthead_api::found::FoundRequest;
 use masthead_api::operators::RemoveRequest;
 use masthead_api::power::PowerRequest;
+use masthead_api::vip::{self, MoveRequest};
 use masthead_api::{ApiError, ErrorCode, routes};
 use time::OffsetDateTime;
 
@@ -44,6 +45,7 @@ enum Route<'a> {
     Power(PowerAction),
     Found,
     EtcdLeader,
+    VipMove,
     Unlock,
     Operators,
     OperatorsToken,
@@ -62,6 +64,7 @@ impl<'a> Route<'a> {
             routes::POWEROFF => Self::Power(PowerAction::PowerOff),
             routes::FOUND => Self::Found,
             routes::ETCD_LEADER => Self::EtcdLeader,
+            routes::VIP_MOVE => Self::VipMove,
             routes::UNLOCK => Self::Unlock,
             routes::OPERATORS => Self::Operators,
             routes::OPERATORS_TOKEN => Self::OperatorsToken,
@@ -189,6 +192,19 @@ impl Routes {
                 if !is_plan && answer.from != answer.to {
                     let (from, to) = (&answer.from, &answer.to);
                     tracing::warn!(%caller, operator = %operator.key, from, to, "etcd's leader hands over at an operator's word");
+                }
+                json(StatusCode::OK, &answer)
+            }
+            Route::VipMove => {
+                let operator = operator?;
+                let request: MoveRequest = message(request, self.patience).await?;
+                let is_plan = request.plan;
+                let answer = self.node.move_address(request).await?;
+                for moved in answer.moves.iter().filter(|_| !is_plan) {
+                    let vip::Move {
+                        address, from, to, ..
+                    } = moved;
+                    tracing::warn!(%caller, operator = %operator.key, address, from, to, "a virtual address moves at an operator's word");
                 }
                 json(StatusCode::OK, &answer)
             }

@@ -70,7 +70,7 @@ impl Conversation<'_> {
         };
         match route {
             Route::Formation => self.deliver(Received { from, bytes }).await,
-            Route::Status => self.ask(from, route, bytes).await,
+            Route::Status | Route::Address | Route::Move => self.ask(from, route, bytes).await,
         }
     }
 

@@ -228,16 +228,42 @@ async fn accepted(
     })
 }
 
-/// Asks a member, over a connection of its own.
-pub(super) async fn ask(
-    shared: &Shared,
+/// A way to one member, over a connection that is kept for the next question.
+#[derive(Debug)]
+pub struct Line {
+    shared: Arc<Shared>,
     to: SocketAddr,
-    route: Route,
-    question: Bytes,
-) -> Result<Bytes, AskError> {
-    let identities = shared.identities.borrow().clone();
-    let asked = async {
-        let mut session = Session::open(shared, &identities, to, Trust::Member).await?;
+    /// Of a member that answered the last question.
+    session: Option<Session>,
+}
+
+impl Line {
+    pub(super) fn new(shared: Arc<Shared>, to: SocketAddr) -> Self {
+        Self {
+            shared,
+            to,
+            session: None,
+        }
+    }
+
+    /// Asks the member. Whether it is one is judged anew each time.
+    pub async fn ask(&mut self, route: Route, question: Bytes) -> Result<Bytes, AskError> {
+        self.try_ask(route, question)
+            .await
+            .map_err(|error| AskError {
+                to: self.to,
+                source: error.into(),
+            })
+    }
+
+    async fn try_ask(&mut self, route: Route, question: Bytes) -> Result<Bytes, DialError> {
+        let shared = &self.shared;
+        let identities = shared.identities.borrow().clone();
+        // Taken: one that failed is not used again.
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => Session::open(shared, &identities, self.to, Trust::Member).await?,
+        };
         let Certified {
             trust,
             subject,
@@ -247,10 +273,8 @@ pub(super) async fn ask(
             .access
             .knows(*trust, subject, *key)
             .map_err(DialError::Refused)?;
-        session.post(shared, route, question).await
-    };
-    asked.await.map_err(|error| AskError {
-        to,
-        source: error.into(),
-    })
+        let answer = session.post(shared, route, question).await?;
+        self.session = Some(session);
+        Ok(answer)
+    }
 }

@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use access::{Access, Membership};
-pub use dial::AskError;
+pub use dial::{AskError, Line};
 pub use report::{Connected, PeerReport, Report};
 pub use settings::{Listed, Settings};
 pub use tls::UnusableIdentity;
@@ -198,7 +198,12 @@ impl Handle {
         route: Route,
         question: impl Into<Bytes>,
     ) -> Result<Bytes, AskError> {
-        dial::ask(&self.shared, to, route, question.into()).await
+        self.line(to).ask(route, question.into()).await
+    }
+
+    /// A way to a member for many questions. It connects with the first one.
+    pub fn line(&self, to: SocketAddr) -> Line {
+        Line::new(Arc::clone(&self.shared), to)
     }
 
     /// What the node shows and whom it lets in from now on: also to connections that there are.

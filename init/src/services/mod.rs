@@ -33,6 +33,7 @@ use crate::link::{Ending, Exit, SupervisorLink};
 use crate::process::{Launch, Leaf};
 
 pub use clock::{boot_time, wall_time};
+pub(crate) use probe::Target;
 pub use status::status;
 
 /// One service to run.

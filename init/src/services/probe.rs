@@ -34,7 +34,7 @@ type Connection = SendRequest<Empty<Bytes>>;
 /// A service's answer to one question is found here. The connection is kept from one question to
 /// the next: a handshake each time would cost more than the rest of an idle supervisor.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     request: Request,
     connection: Mutex<Option<Connection>>,
 }
@@ -66,7 +66,7 @@ enum ProbeError {
 }
 
 impl Target {
-    pub(super) fn new(request: Request) -> Self {
+    pub(crate) fn new(request: Request) -> Self {
         Self {
             request,
             connection: Mutex::new(None),
@@ -74,7 +74,7 @@ impl Target {
     }
 
     /// Asks once; never takes longer than `timeout`.
-    pub(super) async fn ask(&self, timeout: Duration) -> Answer {
+    pub(crate) async fn ask(&self, timeout: Duration) -> Answer {
         let mut connection = self.connection.lock().await;
         // Taken out, so that one whose answer did not come is not used again.
         let kept = connection.take();

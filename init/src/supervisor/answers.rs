@@ -8,10 +8,12 @@ use masthead_api::cluster::ClusterStatus;
 use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
 use masthead_api::operators::{EnrolledOperator, OpenToken};
+use masthead_api::vip::{MoveAnswer, MoveRequest};
 use masthead_api::{ApiError, ErrorCode, Status};
 use masthead_seed::OperatorKey;
 use tokio::sync::mpsc;
 
+use super::addresses;
 use super::board::Board;
 use crate::disruption::Lock;
 use crate::etcd::Members;
@@ -67,6 +69,10 @@ impl Node for Board {
                 .move_leader(&Self::cluster(self).await, request)
                 .await
         })
+    }
+
+    fn move_address(&self, request: MoveRequest) -> Answering<'_, Result<MoveAnswer, ApiError>> {
+        Box::pin(addresses::move_to(self, request))
     }
 
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {

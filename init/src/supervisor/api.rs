@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use masthead_api::routes;
-use masthead_control_plane::{APISERVER_PORT, subject_names};
+use masthead_control_plane::subject_names;
 use masthead_machine::Scale;
 use masthead_pki::{Authority, AuthorityKind, Purpose, Secret, issue};
-use masthead_seed::{Endpoint, Master, Seed};
+use masthead_seed::{Master, Seed};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -139,24 +139,15 @@ impl Api {
             admins: self.seed.admins.clone(),
             cluster: self.seed.cluster.clone(),
             node: self.master.name.clone(),
-            kubernetes_server: kubernetes_server(&self.seed, &self.master),
+            kubernetes_server: kubernetes_server(&self.seed),
         };
         Identity::new(&leaf, issuers).context("serve with a provisional certificate")
     }
 }
 
 /// Where the apiserver is for kubectl.
-pub(super) fn kubernetes_server(seed: &Seed, master: &Master) -> String {
-    match &seed.endpoint {
-        // Until masters own a virtual address together, the node's own is where its apiserver is.
-        Endpoint::Virtual(_) => {
-            format!(
-                "https://{}",
-                SocketAddr::new(master.address, APISERVER_PORT)
-            )
-        }
-        endpoint @ Endpoint::LoadBalancer { .. } => format!("https://{endpoint}"),
-    }
+pub(super) fn kubernetes_server(seed: &Seed) -> String {
+    format!("https://{}", seed.endpoint)
 }
 
 /// PEM.

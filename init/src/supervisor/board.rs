@@ -8,6 +8,7 @@ use masthead_api::cluster::{ClusterStatus, NodeAnswer};
 use masthead_api::etcd::Etcd;
 use masthead_api::status::{
     self, Certificate, Cluster, Disk, DiskState, Network, NodeKind as ApiKind, Status,
+    VirtualAddress,
 };
 use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
 use masthead_machine::Scale;
@@ -18,7 +19,7 @@ use super::facts::Facts;
 use crate::disruption::under_way;
 use crate::etcd::Members;
 use crate::operators::Enrolled;
-use crate::{disk, formation, node, output, peer, services};
+use crate::{disk, formation, node, output, peer, services, vip};
 
 /// How many lines of output stand beside a service that keeps dying.
 const LAST_LINES: usize = 20;
@@ -56,6 +57,8 @@ pub(super) struct Publishers {
     pub(super) etcd: watch::Sender<Option<Etcd>>,
     /// Has it asked at once.
     pub(super) ask_etcd: Arc<Notify>,
+    /// The virtual addresses, as this node sees them.
+    pub(super) addresses: watch::Sender<Vec<VirtualAddress>>,
     /// Operators who came in by tokens.
     pub(super) enrolled: watch::Sender<Enrolled>,
     /// What is wrong with the kernel's settings, mounts and control groups.
@@ -73,6 +76,7 @@ pub(super) struct Board {
     identity: watch::Receiver<IdentityReport>,
     services: watch::Receiver<Vec<status::Service>>,
     etcd: watch::Receiver<Option<Etcd>>,
+    addresses: watch::Receiver<Vec<VirtualAddress>>,
     pub(super) enrolled: watch::Receiver<Enrolled>,
     node: watch::Receiver<Vec<Reason>>,
     ending: watch::Receiver<Option<Reason>>,
@@ -82,6 +86,8 @@ pub(super) struct Board {
     peers: OnceLock<peer::Handle>,
     /// The way to etcd's members, once this node is one.
     members: OnceLock<Arc<Members>>,
+    /// The way to the virtual addresses, once this node may own them.
+    vip: OnceLock<vip::Handle>,
 }
 
 impl Board {
@@ -93,6 +99,7 @@ impl Board {
         let identity = watch::channel(IdentityReport::default());
         let services = watch::channel(Vec::new());
         let etcd = watch::channel(None);
+        let addresses = watch::channel(Vec::new());
         let enrolled = watch::channel(Enrolled::default());
         let node = watch::channel(Vec::new());
         let ending = watch::channel(None);
@@ -105,6 +112,7 @@ impl Board {
             services: services.0,
             etcd: etcd.0,
             ask_etcd: Arc::default(),
+            addresses: addresses.0,
             enrolled: enrolled.0,
             node: node.0,
             ending: ending.0,
@@ -118,12 +126,14 @@ impl Board {
             identity: identity.1,
             services: services.1,
             etcd: etcd.1,
+            addresses: addresses.1,
             enrolled: enrolled.1,
             node: node.1,
             ending: ending.1,
             outputs: Mutex::default(),
             peers: OnceLock::new(),
             members: OnceLock::new(),
+            vip: OnceLock::new(),
         };
         (publishers, board)
     }
@@ -146,6 +156,22 @@ impl Board {
     pub(super) fn set_members(&self, members: Arc<Members>) {
         // The control plane is started once in a supervisor's life.
         let _ = self.members.set(members);
+    }
+
+    /// Makes the virtual addresses known to their other owners and to `mastctl vip`.
+    pub(super) fn set_vip(&self, vip: vip::Handle) {
+        // As the members.
+        let _ = self.vip.set(vip);
+    }
+
+    /// The way to the virtual addresses, once this node may own them.
+    pub(super) fn vip(&self) -> Option<&vip::Handle> {
+        self.vip.get()
+    }
+
+    /// The way to the other masters, once there is one.
+    pub(super) fn peers(&self) -> Option<&peer::Handle> {
+        self.peers.get()
     }
 
     /// The status of every listed master.
@@ -258,6 +284,11 @@ impl Board {
         let etcd = self.etcd.borrow().clone();
         let disruption = etcd.as_ref().and_then(|etcd| etcd.disruption.as_ref());
         degraded.extend(disruption.map(under_way));
+        let virtual_addresses = self.addresses.borrow().clone();
+        let reasons = virtual_addresses
+            .iter()
+            .filter_map(|one| one.reason.clone());
+        degraded.extend(reasons);
         Status {
             format: masthead_api::FORMAT,
             node: self.node_facts(&seed.name, formation.machine_id),
@@ -271,6 +302,7 @@ impl Board {
             network,
             services,
             etcd,
+            virtual_addresses,
             api_fingerprint: identity.fingerprint,
             api_provisional: identity.provisional,
             certificates: identity.certificates,

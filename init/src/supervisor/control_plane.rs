@@ -14,6 +14,7 @@ use masthead_seed::{Master, Seed};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::addresses;
 use super::api;
 use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
@@ -81,6 +82,13 @@ impl ControlPlaneTask {
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
         };
+        addresses::spawn(
+            &self.seed,
+            &self.node,
+            &self.board,
+            &self.publishers,
+            &managed,
+        );
         let handle = match services::spawn(managed, exits, PathBuf::from(RECORDS), self.node.scale)
         {
             Ok(handle) => handle,
@@ -178,7 +186,7 @@ impl ControlPlaneTask {
 
     /// Certificate and authorities for the management API.
     async fn management_identity(&self, leaves: &Leaves) -> Arc<management::Identity> {
-        let endpoint = api::kubernetes_server(&self.seed, &self.master);
+        let endpoint = api::kubernetes_server(&self.seed);
         loop {
             let issuers = Issuers {
                 operators: self

@@ -9,11 +9,14 @@ use tokio::task::JoinHandle;
 
 use crate::link::Ending;
 use crate::management::PowerAction;
-use crate::{output, services};
+use crate::{output, services, vip};
 
 /// How long the last output of the services may take to the disk. Only a disk that does not answer needs
 /// more, and the node must end without it.
 const TO_STORE: Duration = Duration::from_secs(5);
+
+/// How long it may take to let go of the virtual addresses, on a real machine: etcd answers within milliseconds, or has no leader.
+const TO_RELEASE: Duration = Duration::from_secs(3);
 
 /// How long a supervisor that replaces a dead one may take to adopt its services, before it ends the node without.
 const TO_ADOPT: Duration = Duration::from_secs(15);
@@ -59,6 +62,19 @@ pub(super) async fn end_boot(booting: JoinHandle<()>) {
     booting.abort();
     // Cancelled, as was asked, or over.
     let _ = booting.await;
+}
+
+/// Lets go of the virtual addresses, in an order in which clients notice nothing, and takes none any more.
+pub(super) async fn release_addresses(addresses: Option<&vip::Handle>, scale: Scale) {
+    let Some(addresses) = addresses else { return };
+    if tokio::time::timeout(scale * TO_RELEASE, addresses.drain())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "etcd did not take in time that the virtual addresses are free; others wait until this node's time is over"
+        );
+    }
 }
 
 /// Stops the services in order, if any were started. Each stop has a deadline of its own, and PID 1 has

@@ -6,18 +6,20 @@ use masthead_api::status::DiskState;
 use masthead_api::{ApiError, ErrorCode};
 use masthead_formation::Volume;
 use masthead_machine::Scale;
-use masthead_peer_protocol::Versions;
+use masthead_peer_protocol::{Route, Versions};
 use masthead_seed::{Master, Seed};
+use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
+use super::addresses;
 use super::board::{Publishers, Shared};
 use super::boot::any_address;
-use crate::disk;
 use crate::formation::{self, Config, Handle, Places};
 use crate::identity::Handover;
 use crate::listeners::Listeners;
 use crate::management::FoundCommand;
 use crate::peer::Question;
+use crate::{disk, vip};
 
 /// Locked by the supervisor that may write records of formation.
 const LOCK: &str = "/run/masthead/formation.lock";
@@ -62,16 +64,34 @@ impl Founding {
     }
 }
 
-/// Answers members' questions. The only one is for the node's status.
+/// Answers members' questions.
 async fn answer(mut questions: mpsc::Receiver<Question>, board: Shared) {
     while let Some(question) = questions.recv().await {
-        match serde_json::to_vec(&board.status()) {
-            Ok(status) => {
-                // A member that is gone needs no answer.
-                let _ = question.answer.send(status.into());
+        match question.route {
+            Route::Address => {
+                // Before this node may own an address it has nothing to say.
+                let said = board.vip().map(|vip| vip.answer(&question.bytes));
+                reply(question, &said.unwrap_or(vip::Answer { ready: false }));
             }
-            Err(error) => tracing::error!(%error, "the status cannot be written as JSON"),
+            Route::Move => {
+                let board = Arc::clone(&board);
+                tokio::spawn(async move {
+                    let moved = addresses::carry_out(&board, &question.bytes).await;
+                    reply(question, &moved);
+                });
+            }
+            Route::Status | Route::Formation => reply(question, &board.status()),
         }
+    }
+}
+
+fn reply(question: Question, answer: &impl Serialize) {
+    match serde_json::to_vec(answer) {
+        Ok(answer) => {
+            // A member that is gone needs no answer.
+            let _ = question.answer.send(answer.into());
+        }
+        Err(error) => tracing::error!(%error, "an answer cannot be written as JSON"),
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `disk::health::watch` | looking at the file systems | their state |
 //! | `services` | the service group | each service's story |
 //! | `etcd::Observer` | a client of the local member | what etcd says of itself and its members |
+//! | [`addresses`] and `vip` | virtual addresses: each one's machine, its key in etcd, its gate in the kernel | how each stands |
 //! | `operators::follow` | a watch of the local member | the operators who came in by tokens |
 //! | `identity::Keeper` | the leaves | new certificates |
 //! | `management` | API and metrics | |
@@ -23,6 +24,7 @@
 //!
 //! It may be killed at any instant: services go on, and the next supervisor adopts them.
 
+mod addresses;
 mod answers;
 mod api;
 mod board;
@@ -138,6 +140,8 @@ async fn supervise(options: &SupervisorOptions, versions: Versions) -> anyhow::R
         ending::await_services(groups.clone(), scale).await;
     }
     ending::end_boot(booting).await;
+    // Before anything is stopped: clients go on with another master.
+    ending::release_addresses(board.vip(), scale).await;
     ending::stop_services(groups).await;
     tracing::info!(ending = ?asked, "all services are stopped");
     ending::store_output(board.outputs(), scale).await;

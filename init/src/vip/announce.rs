@@ -7,11 +7,12 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, bind, send, socket};
 
-type Hardware = [u8; 6];
+/// An Ethernet address.
+pub(super) type Hardware = [u8; 6];
 
 // linux/if_ether.h
-const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
-const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+pub(super) const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+pub(super) const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 
 /// Ethernet, IPv4, their addresses' lengths, a request (RFC 826). As an announcement (RFC 5227, 3) sender and target are the
 /// same address.
@@ -21,7 +22,7 @@ const BROADCAST: Hardware = [0xff; 6];
 /// All nodes of the link (RFC 4291), and their Ethernet address (RFC 2464).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_HARDWARE: Hardware = [0x33, 0x33, 0, 0, 0, 1];
-const ICMPV6: u8 = 58;
+pub(super) const ICMPV6: u8 = 58;
 /// Discovery is believed from the link itself only (RFC 4861, 7.1.2).
 const HOP_LIMIT: u8 = 255;
 /// Type and code; then the checksum.
@@ -41,8 +42,7 @@ pub struct Announcer {
 impl Announcer {
     /// For the interface of that name.
     pub fn open(device: &str) -> io::Result<Self> {
-        let interface = link(device)?;
-        let hardware = interface.addr().ok_or(io::ErrorKind::Unsupported)?;
+        let (interface, hardware) = interface(device)?;
         let socket = socket(
             AddressFamily::Packet,
             SockType::Raw,
@@ -56,20 +56,27 @@ impl Announcer {
 
     /// Tells everybody, once, that this interface has the address. The error is `ENOBUFS` where its gate is closed.
     pub fn announce(&self, address: IpAddr) -> io::Result<()> {
-        let frame = match address {
-            IpAddr::V4(address) => arp(self.hardware, address),
-            IpAddr::V6(address) => advertisement(self.hardware, address),
-        };
+        let frame = frame(self.hardware, address);
         send(self.socket.as_raw_fd(), &frame, MsgFlags::empty())?;
         Ok(())
     }
 }
 
-/// The interface as a packet socket takes it.
-fn link(device: &str) -> io::Result<LinkAddr> {
+/// The interface as a packet socket takes it, and its Ethernet address.
+pub(super) fn interface(device: &str) -> io::Result<(LinkAddr, Hardware)> {
     let mut interfaces = getifaddrs()?.filter(|interface| interface.interface_name == device);
     let link = interfaces.find_map(|interface| interface.address?.as_link_addr().copied());
-    link.ok_or_else(|| io::ErrorKind::NotFound.into())
+    let link = link.ok_or(io::ErrorKind::NotFound)?;
+    let hardware = link.addr().ok_or(io::ErrorKind::Unsupported)?;
+    Ok((link, hardware))
+}
+
+/// What an announcement looks like on the wire.
+pub(super) fn frame(hardware: Hardware, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => arp(hardware, address),
+        IpAddr::V6(address) => advertisement(hardware, address),
+    }
 }
 
 fn arp(hardware: Hardware, address: Ipv4Addr) -> Vec<u8> {
@@ -100,31 +107,55 @@ fn advertisement(hardware: Hardware, address: Ipv6Addr) -> Vec<u8> {
         ]
         .concat()
     };
-    let length = u16::try_from(body(0).len()).expect("it is short");
-    let addresses = [address.octets(), ALL_NODES.octets()].concat();
-    let pseudo_header = [
-        &addresses[..],
-        &u32::from(length).to_be_bytes(),
-        &[0, 0, 0, ICMPV6],
-    ]
-    .concat();
-    let checksum = checksum(&[pseudo_header, body(0)].concat());
+    let checksum = checksum_of_icmpv6(address, ALL_NODES, &body(0));
+    ethernet(
+        ALL_NODES_HARDWARE,
+        hardware,
+        address,
+        ALL_NODES,
+        &body(checksum),
+    )
+}
+
+/// A frame with a packet of ICMPv6 in it.
+pub(super) fn ethernet(
+    to: Hardware,
+    from: Hardware,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    body: &[u8],
+) -> Vec<u8> {
+    let length = u16::try_from(body.len()).expect("it is short");
     [
-        &ALL_NODES_HARDWARE[..],
-        &hardware,
+        &to[..],
+        &from,
         &ETHERTYPE_IPV6,
         // Version 6, no traffic class and no flow label.
         &[0x60, 0, 0, 0],
         &length.to_be_bytes(),
         &[ICMPV6, HOP_LIMIT],
-        &addresses,
-        &body(checksum),
+        &source.octets(),
+        &destination.octets(),
+        body,
     ]
     .concat()
 }
 
+/// Of a body whose own checksum is zero (RFC 4443, 2.3).
+pub(super) fn checksum_of_icmpv6(source: Ipv6Addr, destination: Ipv6Addr, body: &[u8]) -> u16 {
+    let length = u32::try_from(body.len()).expect("it is short");
+    let pseudo_header = [
+        &source.octets()[..],
+        &destination.octets(),
+        &length.to_be_bytes(),
+        &[0, 0, 0, ICMPV6],
+    ]
+    .concat();
+    checksum(&[&pseudo_header, body].concat())
+}
+
 /// The Internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks_exact(2);
     let mut sum: u32 = words
         .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))

@@ -1,14 +1,38 @@
 //! Virtual addresses that the masters own in turn.
 //!
-//! - [`record`], [`store`]: the key in etcd;
-//! - [`health`]: whether this node's apiserver can serve;
-//! - [`gate`]: the kernel's word on who answers for an address;
-//! - [`announce`]: the neighbours' word on where it is.
+//! Who owns one is `masthead-vip`'s business: a [`driver`] for each address feeds its machine and carries its actions out.
 //!
-//! Who owns one is `masthead-vip`'s business. Nothing drives these yet.
+//! | module | what it is |
+//! |---|---|
+//! | [`node`] | all addresses of this node, on whichever interface it has |
+//! | [`driver`] | one address: the machine, its timer, its tasks |
+//! | [`record`], [`store`] | the key in etcd |
+//! | [`sensors`], [`health`] | what this node's own member and apiserver say |
+//! | [`exchange`] | what owner and other masters tell each other |
+//! | [`gate`], [`gatekeeper`] | the kernel's word on who answers for an address |
+//! | [`interface`] | the address on the interface |
+//! | [`announce`], [`announcing`] | the neighbours' word on where it is |
+//! | [`probe`] | whether a stranger has it |
+//! | [`connections`], [`tickle`] | clients that are connected to it |
+//! | [`report`] | what people are told |
 
 pub mod announce;
+pub mod connections;
 pub mod gate;
 pub mod health;
+pub mod probe;
 pub mod record;
+pub mod report;
 pub mod store;
+pub mod tickle;
+
+mod announcing;
+mod driver;
+mod exchange;
+mod gatekeeper;
+mod interface;
+mod node;
+mod sensors;
+
+pub use exchange::{Answer, Question};
+pub use node::{Config, Handle, spawn};

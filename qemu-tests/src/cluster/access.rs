@@ -118,8 +118,8 @@ impl Access {
         Ok(())
     }
 
-    /// Has a node issue the cluster's kubeconfig, whose server is the loopback port of the login: every apiserver's
-    /// certificate has the loopback address in it.
+    /// Has a node issue the cluster's kubeconfig, whose server is the loopback port of the login, which leads to the virtual
+    /// address: every apiserver's certificate has the loopback address in it.
     pub(crate) fn fetch_kubeconfig(&self, node: &dyn Node) -> Result<(), String> {
         let plan = node.plan();
         let mut fetch = self.patient_mastctl();
@@ -132,15 +132,20 @@ impl Access {
             .map_err(|error| format!("kubeconfig: {}", first_line(&error)))
     }
 
+    /// A node's status, as `mastctl status` prints it.
+    pub(crate) fn status_of(&self, node: &str) -> Result<Value> {
+        let mut status = self.patient_mastctl();
+        let text = run(status.args(["-o", "json", "-n", node, "status"]))?;
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Refused(format!("mastctl printed no status: {error}")))
+    }
+
     /// What a node says that it waits for.
     pub(crate) fn waits_for(&self, node: &dyn Node) -> String {
-        let name = &node.plan().name;
-        let status = run(self
-            .patient_mastctl()
-            .args(["-o", "json", "-n", name, "status"]))
-        .map_err(|error| first_line(&error))
-        .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
-        match status {
+        match self
+            .status_of(&node.plan().name)
+            .map_err(|error| first_line(&error))
+        {
             Ok(status) => {
                 let mut causes = BTreeSet::new();
                 collect_waiting(&status, &mut causes);

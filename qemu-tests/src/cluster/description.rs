@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::VipDescription;
 use crate::{
     error::Error,
     patience::Look,
@@ -72,10 +73,12 @@ pub struct Description {
     pub memory_mib: u32,
     /// The factor on all deadlines.
     pub timing_scale: f64,
-    /// The loopback address and port that lead to a master whose apiserver is ready.
+    /// The loopback address and port that lead to the virtual address.
     pub endpoint: String,
-    /// The master that it leads to; none before somebody has connected.
+    /// The master that it leads to: `vip.owner`.
     pub endpoint_leads_to: Option<String>,
+    /// The virtual address.
+    pub vip: VipDescription,
     /// The nodes, m1 first.
     pub nodes: Vec<NodeDescription>,
 }

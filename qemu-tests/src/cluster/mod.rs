@@ -5,12 +5,12 @@
 //! | `access` | logging in, by mastctl |
 //! | `description` | how far each node is, and `lab status` |
 //! | `etcd` | what etcd says of itself |
-//! | `endpoint` | the loopback port that leads to a master that is ready |
+//! | `vip` | who owns the virtual address |
 
 mod access;
 mod description;
-mod endpoint;
 mod etcd;
+mod vip;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +23,7 @@ use std::{
 pub(crate) use description::all_ready;
 pub use description::{Description, NodeDescription, Progress};
 pub use etcd::{EtcdMember, EtcdStatus};
+pub use vip::VipDescription;
 
 use crate::{
     directory::{Claim, Directory, write_private},
@@ -30,26 +31,23 @@ use crate::{
     namespace::NamespaceProvider,
     partition::{Direction, cuts},
     patience::{Patience, wait_until},
-    plan::{ClusterPlan, MAXIMUM_MASTERS, MAXIMUM_SPARES},
+    plan::{ClusterPlan, ENDPOINT, KUBERNETES_PORT, MAXIMUM_MASTERS, MAXIMUM_SPARES},
     provider::{Forward, Node, Power, Provider, ProviderKind},
     qemu::{MachineOptions, VmProvider},
     tools::{Tools, run},
 };
 use access::Access;
-use endpoint::{Endpoint, Master, Target};
 
 /// From power on to a cluster that answers, on a real machine. Measured: 3 s.
 const NOMINAL_FOUNDING: Duration = Duration::from_secs(30);
-/// An apiserver that takes longer for an answer is not ready.
-const NOMINAL_ANSWER: Duration = Duration::from_secs(1);
 
 /// A cluster. Dropping it ends it, and leaves its folder.
 pub struct Cluster {
     plan: ClusterPlan,
     directory: Directory,
     nodes: Vec<Arc<dyn Node>>,
-    // Before the ports that it leads to.
-    endpoint: Endpoint,
+    /// Leads to the virtual address.
+    endpoint: Forward,
     forwards: BTreeMap<String, Forwards>,
     access: Access,
     // The nodes are on its wire.
@@ -89,9 +87,7 @@ impl Cluster {
     ) -> Result<Self> {
         let mut nodes = Vec::new();
         let mut forwards = BTreeMap::new();
-        let mut targets: Vec<Box<dyn Target>> = Vec::new();
         let patience = Patience::new(provider.timing_scale());
-        let answer = patience.of(NOMINAL_ANSWER);
         for node_plan in plan.nodes() {
             let ports = Forwards {
                 kubernetes: provider.forward(node_plan.kubernetes())?,
@@ -99,8 +95,6 @@ impl Cluster {
                 metrics: provider.forward(node_plan.metrics())?,
             };
             let node = provider.add_node(&node_plan, seed)?;
-            let target = Master::new(Arc::clone(&node), ports.kubernetes.local, answer)?;
-            targets.push(Box::new(target));
             nodes.push(node);
             forwards.insert(node_plan.name, ports);
         }
@@ -109,7 +103,7 @@ impl Cluster {
             access: Access::new(&directory, patience),
             directory,
             nodes,
-            endpoint: Endpoint::open(targets)?,
+            endpoint: provider.forward(SocketAddrV4::new(ENDPOINT, KUBERNETES_PORT))?,
             forwards,
             provider,
             _claim: claim,
@@ -206,9 +200,9 @@ impl Cluster {
         self.access.mastctl()
     }
 
-    /// Where kubectl's configuration leads: a port to a master whose apiserver is ready.
+    /// Where kubectl's configuration leads: a loopback port to the virtual address.
     pub fn endpoint(&self) -> SocketAddr {
-        self.endpoint.local()
+        self.endpoint.local
     }
 
     /// The loopback address and port that lead to the apiserver of a node.
@@ -274,7 +268,7 @@ impl Cluster {
             return Err("no port leads to it".to_owned());
         };
         self.access
-            .log_in(node, ports.management.local, self.endpoint.local())?;
+            .log_in(node, ports.management.local, self.endpoint.local)?;
         if !self.directory.kubeconfig().exists() {
             self.access.fetch_kubeconfig(node)?;
         }
@@ -296,6 +290,7 @@ impl Cluster {
 
     /// What programs may want to know about the cluster.
     pub fn describe(&self) -> Description {
+        let vip = self.vip();
         Description {
             provider: self.provider.kind(),
             directory: self.directory.path().to_owned(),
@@ -304,11 +299,9 @@ impl Cluster {
             image: self.plan.image.clone(),
             memory_mib: self.plan.memory_mib,
             timing_scale: self.provider.timing_scale(),
-            endpoint: self.endpoint.local().to_string(),
-            endpoint_leads_to: self
-                .endpoint
-                .leads_to()
-                .map(|index| self.nodes[index].plan().name.clone()),
+            endpoint: self.endpoint.local.to_string(),
+            endpoint_leads_to: vip.owner.clone(),
+            vip,
             nodes: self
                 .nodes
                 .iter()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use masthead_api::status::{Exit, Service, Status};
+use masthead_api::status::{Exit, Service, Status, VirtualAddress};
 use masthead_api::{Reason, Timestamp};
 
 use crate::Failure;
@@ -28,6 +28,7 @@ pub(super) fn render<'a>(
         "UP",
     ]);
     let mut services = Table::new(&["NODE", "SERVICE", "STATE", "FOR", "RESTARTS", "LAST EXIT"]);
+    let mut addresses = Table::new(&["NODE", "ADDRESS", "STATE", "OWNER", "FOR", "HOLD", "MOVES"]);
     let mut disks = Table::new(&["NODE", "DISK", "DEVICE", "STATE", "USED", "SIZE"]);
     let mut stories = String::new();
     for (name, answer) in nodes {
@@ -66,6 +67,9 @@ pub(super) fn render<'a>(
                     .map_or_else(String::new, |exit| ending(exit, now)),
             ]);
         }
+        for address in &status.virtual_addresses {
+            addresses.row(about_address(name, address, now));
+        }
         for disk in &status.disks {
             disks.row(vec![
                 name.to_owned(),
@@ -79,7 +83,7 @@ pub(super) fn render<'a>(
         story(name, status, now, &mut stories);
     }
     let mut text = summary.to_string();
-    for table in [services, disks] {
+    for table in [services, addresses, disks] {
         if !table.is_empty() {
             text.push('\n');
             text.push_str(&table.to_string());
@@ -87,6 +91,20 @@ pub(super) fn render<'a>(
     }
     text.push_str(&stories);
     text
+}
+
+fn about_address(name: &str, address: &VirtualAddress, now: Timestamp) -> Vec<String> {
+    let none = || "-".to_owned();
+    let ago = |since: Timestamp| duration::format(since.seconds_until(now));
+    vec![
+        name.to_owned(),
+        cell(&address.address),
+        cell(address.state.as_str()),
+        address.owner.as_deref().map_or_else(none, cell),
+        address.since.map_or_else(none, ago),
+        address.hold.map_or_else(none, |hold| format!("{hold}ms")),
+        address.moves.to_string(),
+    ]
 }
 
 fn condition(status: &Status) -> String {

@@ -1,0 +1,166 @@
+//! What the owner of an address and the other masters tell each other, several times a second: the owner, who its clients are; each other
+//! one, whether its apiserver can serve.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use masthead_machine::Scale;
+use masthead_peer_protocol::{PORT, Route};
+use masthead_seed::Endpoint;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::connections;
+use crate::error_chain::with_sources;
+use crate::peer;
+
+/// Between two questions, on a real machine. A word that an apiserver can serve counts for a second.
+const EVERY: Duration = Duration::from_millis(300);
+
+/// Clients that are told of, over all addresses: in JSON they fit into a message of the peer protocol. Of more, the rest notices its owner's
+/// death by its own keepalive.
+const MOST_CLIENTS: usize = 4096;
+
+/// What the owner says. Fields are only ever added.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Who is connected to each address that it owns.
+    #[serde(default)]
+    pub clients: BTreeMap<IpAddr, Vec<SocketAddr>>,
+}
+
+/// What it is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether the apiserver there can serve.
+    pub ready: bool,
+}
+
+/// What the owners of addresses have said last.
+#[derive(Debug, Default)]
+pub(super) struct Heard(Mutex<BTreeMap<IpAddr, Vec<SocketAddr>>>);
+
+impl Heard {
+    pub(super) fn take(&self, question: Question) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.extend(question.clients);
+    }
+
+    /// The clients of whoever owned the address before, as far as it told of them. They are told once.
+    pub(super) fn take_clients(&self, address: IpAddr) -> Vec<SocketAddr> {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.remove(&address).unwrap_or_default()
+    }
+}
+
+/// Looks at the clients of the addresses that this node owns, for as long as anybody listens.
+pub(super) async fn look_at_clients(
+    mut owned: watch::Receiver<Vec<IpAddr>>,
+    publisher: watch::Sender<Bytes>,
+    scale: Scale,
+) {
+    loop {
+        let addresses = owned.borrow_and_update().clone();
+        if addresses.is_empty() {
+            tokio::select! {
+                changed = owned.changed() => if changed.is_err() { return },
+                () = publisher.closed() => return,
+            }
+            continue;
+        }
+        let question = Question {
+            clients: clients_of(&addresses),
+        };
+        let said = serde_json::to_vec(&question).unwrap_or_default();
+        publisher.send_replace(said.into());
+        tokio::select! {
+            () = tokio::time::sleep(scale * EVERY) => {}
+            () = publisher.closed() => return,
+        }
+    }
+}
+
+fn clients_of(addresses: &[IpAddr]) -> BTreeMap<IpAddr, Vec<SocketAddr>> {
+    let limit = MOST_CLIENTS / addresses.len().max(1);
+    let each = addresses.iter().map(|address| {
+        let local = SocketAddr::new(*address, Endpoint::VIRTUAL_PORT);
+        let clients = connections::clients(local, limit).unwrap_or_else(|error| {
+            tracing::warn!(%address, %error, "the clients of a virtual address are not known");
+            Vec::new()
+        });
+        let remotes = clients.into_iter().map(|client| client.remote);
+        (*address, remotes.collect())
+    });
+    each.collect()
+}
+
+/// Tells another master of the clients, and tells `ready` whenever that one says that it can serve: for as long as there are clients to be
+/// told of, which is while this node owns an address.
+pub(super) async fn talk_to(
+    peers: peer::Handle,
+    master: IpAddr,
+    mut said: watch::Receiver<Bytes>,
+    ready: impl Fn(),
+) {
+    let mut line = peers.line(SocketAddr::new(master, PORT));
+    while said.changed().await.is_ok() {
+        let question = said.borrow_and_update().clone();
+        match line.ask(Route::Address, question).await {
+            Ok(answer) => {
+                let answer: Option<Answer> = serde_json::from_slice(&answer).ok();
+                if answer.is_some_and(|answer| answer.ready) {
+                    ready();
+                }
+            }
+            Err(error) => {
+                let error = with_sources(&error);
+                tracing::debug!(%master, error, "a master is not told of the clients");
+            }
+        }
+    }
+}
+
+/// Answers the owner.
+pub(super) fn answer(heard: &Arc<Heard>, ready: bool, question: &[u8]) -> Answer {
+    match serde_json::from_slice(question) {
+        Ok(question) => heard.take(question),
+        Err(error) => {
+            tracing::debug!(%error, "what the owner of an address says is not understood");
+        }
+    }
+    Answer { ready }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_with_all_clients_fits_into_a_message() {
+        let client: SocketAddr = "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535"
+            .parse()
+            .unwrap();
+        let address = "2001:db8::1".parse().unwrap();
+        let question = Question {
+            clients: [(address, vec![client; MOST_CLIENTS])].into(),
+        };
+        let length = serde_json::to_vec(&question).unwrap().len();
+        assert!(length < masthead_peer_protocol::MAX_MESSAGE, "{length}");
+    }
+
+    #[test]
+    fn clients_are_told_once_and_the_newest_word_counts() {
+        let heard = Arc::new(Heard::default());
+        let address: IpAddr = "10.0.0.9".parse().unwrap();
+        for port in [1, 2] {
+            let said = format!(r#"{{"clients":{{"10.0.0.9":["10.0.0.1:{port}"]}},"new":3}}"#);
+            assert_eq!(answer(&heard, port == 2, said.as_bytes()).ready, port == 2);
+        }
+        answer(&heard, true, b"nothing");
+        assert_eq!(heard.take_clients(address), ["10.0.0.1:2".parse().unwrap()]);
+        assert_eq!(heard.take_clients(address), []);
+    }
+}
