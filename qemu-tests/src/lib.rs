@@ -15,6 +15,7 @@
 //! | [`cluster`] | nodes on a provider, with an operator's way into them |
 //! | [`saved`] | a cluster in a folder, to be restored |
 //! | [`directory`], [`tools`] | `.lab/`, and the programs that a cluster needs |
+//! | [`tap`], [`witness`] | an ear on the wire, and who is heard there with the virtual address |
 //! | [`partition`] | what a wire that is cut between groups does not carry |
 //! | [`console`] | reading what a node shows |
 //! | [`daemon`] | the process behind `lab up`, and how the other commands speak to it |
@@ -43,5 +44,7 @@ pub mod qemu;
 pub mod readyz;
 pub mod saved;
 pub mod switch;
+pub mod tap;
 pub mod tools;
+pub mod witness;
 pub mod writers;

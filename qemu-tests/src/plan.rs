@@ -14,7 +14,9 @@ use crate::error::{Error, Result};
 
 /// The wire's network: the lab is its gateway.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 1);
-/// The cluster's endpoint (its virtual address when it has several masters).
+/// The gateway's Ethernet address.
+pub const GATEWAY_MAC: Mac = Mac([0x52, 0x54, 0x00, 0x10, 0x00, 0x01]);
+/// The cluster's endpoint: the virtual address of its masters.
 pub const ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 10);
 /// Length of the wire's network prefix, in bits.
 pub const PREFIX: u8 = 24;

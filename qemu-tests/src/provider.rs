@@ -32,6 +32,7 @@ use crate::{
     partition::Cut,
     plan::{DiskRole, NodePlan},
     qemu::{MachineOptions, SavedWire},
+    tap::Tap,
 };
 
 /// How nodes are run.
@@ -89,6 +90,9 @@ pub trait Provider: Send + Sync {
     ///
     /// Each call replaces what the one before it said.
     fn partition(&self, cuts: &BTreeSet<Cut>) -> Result<()>;
+
+    /// An ear on the wire.
+    fn tap(&self) -> Result<Box<dyn Tap>>;
 
     /// What [`crate::saved`] must know of all nodes together to restore them; `node` is one of them.
     fn save(&self, _node: &NodePlan) -> Result<SavedWire> {

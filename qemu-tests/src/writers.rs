@@ -36,6 +36,9 @@ use crate::{
 /// Between two tries of a write that was refused.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
+/// What writes through the virtual address are counted by.
+pub const ENDPOINT_NAME: &str = "the virtual address";
+
 /// How fast a writer goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -98,6 +101,13 @@ impl Writers {
         Self::of(cluster, names, pace)
     }
 
+    /// Starts so many writers through the virtual address, each write with a connection of its own.
+    pub fn through_endpoint(cluster: &Cluster, writers: usize, pace: Pace) -> Result<Self> {
+        let names = (0..writers).map(|number| Names::Own(format!("vip-{number}")));
+        let writers = names.map(|names| (ENDPOINT_NAME, names)).collect();
+        Self::of(cluster, writers, pace)
+    }
+
     /// Starts one writer to the apiserver of each of these nodes, which contend for the same names.
     pub fn contend(cluster: &Cluster, nodes: &[&str], timeout: Duration) -> Result<Self> {
         let names = nodes.iter().map(|node| (*node, Names::Contended));
@@ -118,12 +128,17 @@ impl Writers {
             let writer = Writer {
                 shared: Arc::clone(&shared),
                 agent: Agent::config_builder()
+                    // A client that comes anew each time is the first to notice.
+                    .max_idle_connections(usize::from(node != ENDPOINT_NAME))
                     .tls_config(tls.clone())
                     .timeout_global(Some(pace.timeout))
                     .http_status_as_error(false)
                     .build()
                     .into(),
-                address: cluster.apiserver(node)?,
+                address: match node {
+                    ENDPOINT_NAME => cluster.endpoint(),
+                    node => cluster.apiserver(node)?,
+                },
                 node: node.to_owned(),
                 run,
                 names,

@@ -180,10 +180,7 @@ mod tests {
             let announcement = frame(HARDWARE, address);
             assert_eq!(claimant(&announcement, address), Some(HARDWARE));
             assert_eq!(claimant(&announcement, other), None);
-            assert_eq!(
-                claimant(&announcement[..30], address),
-                None
-            );
+            assert_eq!(claimant(&announcement[..30], address), None);
             let question = match address {
                 IpAddr::V4(address) => arp(HARDWARE, address),
                 IpAddr::V6(address) => solicitation(HARDWARE, address),

@@ -34,6 +34,7 @@ use crate::{
     plan::{ClusterPlan, ENDPOINT, KUBERNETES_PORT, MAXIMUM_MASTERS, MAXIMUM_SPARES},
     provider::{Forward, Node, Power, Provider, ProviderKind},
     qemu::{MachineOptions, VmProvider},
+    tap::Tap,
     tools::{Tools, run},
 };
 use access::Access;
@@ -216,6 +217,11 @@ impl Cluster {
     /// A new forwarder to any address on the wire, for tests that speak to etcd themselves.
     pub fn forward(&self, to: SocketAddrV4) -> Result<Forward> {
         self.provider.forward(to)
+    }
+
+    /// An ear on its wire.
+    pub fn tap(&self) -> Result<Box<dyn Tap>> {
+        self.provider.tap()
     }
 
     /// How long the cluster may take from power on to ready.

@@ -20,11 +20,13 @@ mod cgroup;
 mod disks;
 mod faults;
 mod kernel;
+
 pub mod launcher;
 mod node;
 mod pid1;
 mod protocol;
 mod root;
+mod tap;
 mod wire;
 
 use std::{
@@ -43,6 +45,7 @@ use crate::{
     partition::Cut,
     plan::NodePlan,
     provider::{Forward, Node, Provider, ProviderKind},
+    tap::Tap,
 };
 use faults::Faults;
 pub(crate) use launcher::first_user;
@@ -105,6 +108,10 @@ impl Provider for NamespaceProvider {
     fn forward(&self, to: SocketAddrV4) -> Result<Forward> {
         let (local, guard) = self.machinery.wire.forward(to)?;
         Ok(Forward::new(local, guard))
+    }
+
+    fn tap(&self) -> Result<Box<dyn Tap>> {
+        Ok(Box::new(self.machinery.wire.tap()?))
     }
 
     fn partition(&self, cuts: &BTreeSet<Cut>) -> Result<()> {

@@ -119,6 +119,11 @@ impl Node for NamespaceNode {
         let mut state = self.shared.supply.hold();
         state.stay_off = true;
         if let Some(running) = &state.running {
+            // Processes that are killed close their connections, of which a machine without power tells nobody.
+            let machinery = &self.shared.machinery;
+            machinery
+                .wire
+                .set_link(&self.shared.plan.name, Link::Down)?;
             // A launcher that is ending already does not read it, and needs not.
             let _ = send(&running.socket, &Command::Cut);
         }

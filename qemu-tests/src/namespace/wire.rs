@@ -17,14 +17,16 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
+use super::tap::WireTap;
 use crate::{
     error::{Attempt, Error, Result},
-    plan::{GATEWAY, Mac, PREFIX},
+    plan::{GATEWAY, GATEWAY_MAC, Mac, PREFIX},
     provider::Link,
     tools::run_with_input,
 };
 
-const BRIDGE: &str = "wire";
+/// The bridge's name.
+pub(super) const BRIDGE: &str = "wire";
 
 /// What the thread is asked to do, with where to answer.
 enum Request {
@@ -45,6 +47,9 @@ enum Request {
         to: SocketAddrV4,
         stop: oneshot::Receiver<()>,
         answer: blocking::Sender<Result<()>>,
+    },
+    Tap {
+        answer: blocking::Sender<Result<WireTap>>,
     },
     Run {
         program: Command,
@@ -111,6 +116,11 @@ impl Wire {
         Ok((local, guard))
     }
 
+    /// An ear on every port.
+    pub(super) fn tap(&self) -> Result<WireTap> {
+        self.ask(|answer| Request::Tap { answer })
+    }
+
     /// Runs a program of the host inside of the namespace, with `input` on its standard input, to its end.
     pub(super) fn run(&self, program: &str, arguments: &[&str], input: String) -> Result<()> {
         let mut command = Command::new(program);
@@ -122,7 +132,7 @@ impl Wire {
         })
     }
 
-    fn ask(&self, request: impl FnOnce(blocking::Sender<Result<()>>) -> Request) -> Result<()> {
+    fn ask<T>(&self, request: impl FnOnce(blocking::Sender<Result<T>>) -> Request) -> Result<T> {
         let (answer, outcome) = blocking::channel();
         self.requests.send(request(answer)).map_err(|_| gone())?;
         outcome.recv().unwrap_or_else(|_| Err(gone()))
@@ -167,6 +177,9 @@ fn live(mut inbox: mpsc::UnboundedReceiver<Request>, ready: &blocking::Sender<Re
                 }
                 Request::SetLink { name, link, answer } => {
                     let _ = answer.send(links.set(&name, link).await);
+                }
+                Request::Tap { answer } => {
+                    let _ = answer.send(WireTap::open());
                 }
                 // What it starts is in its namespace. It takes milliseconds.
                 Request::Run {
@@ -239,7 +252,13 @@ impl Links {
         links
             .handle
             .link()
-            .add(LinkBridge::new(BRIDGE).up().build())
+            .add(
+                // Its own: else it has that of a port, and another one with each port that goes.
+                LinkBridge::new(BRIDGE)
+                    .address(GATEWAY_MAC.0.to_vec())
+                    .up()
+                    .build(),
+            )
             .execute()
             .await
             .map_err(|error| netlink("add the bridge", error))?;

@@ -40,6 +40,7 @@ use crate::{
         PortNumber, Switch,
         forward::{FIRST_PORT, Gateway},
     },
+    tap::Tap,
 };
 use acceleration::Acceleration;
 use ground::Ground;
@@ -170,6 +171,10 @@ impl Provider for VmProvider {
             .forward(to)
             .attempt(|| format!("forward a loopback port to {to}"))?;
         Ok(Forward::new(local, guard))
+    }
+
+    fn tap(&self) -> Result<Box<dyn Tap>> {
+        Ok(Box::new(self.switch.tap()))
     }
 
     fn partition(&self, cuts: &BTreeSet<Cut>) -> Result<()> {

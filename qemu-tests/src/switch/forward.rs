@@ -23,9 +23,8 @@ use smoltcp::{
 };
 
 use super::{Frame, PortNumber, Switch};
+use crate::plan::GATEWAY_MAC;
 
-/// The gateway's hardware address.
-const HARDWARE_ADDRESS: [u8; 6] = [0x52, 0x54, 0x00, 0x10, 0x00, 0x01];
 /// Bytes buffered in each direction of a connection.
 const BUFFER: usize = 256 << 10;
 /// The longest sleep of the stack; it is woken for every frame and every byte.
@@ -212,7 +211,7 @@ impl Stack {
         wake: Sender<Input>,
         next_port: Arc<AtomicU16>,
     ) -> Self {
-        let mut config = Config::new(EthernetAddress(HARDWARE_ADDRESS).into());
+        let mut config = Config::new(EthernetAddress(GATEWAY_MAC.0).into());
         config.random_seed = u64::from(std::process::id());
         let mut interface = Interface::new(config, &mut wire, StackInstant::ZERO);
         interface.update_ip_addrs(|addresses| {

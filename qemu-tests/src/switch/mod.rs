@@ -6,6 +6,7 @@
 
 mod faults;
 pub mod forward;
+mod tap;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,6 +23,8 @@ use std::{
 
 use crate::provider::Cable;
 use faults::{Chance, Delays};
+use tap::Ear;
+pub use tap::SwitchTap;
 
 /// An Ethernet frame without its check sequence.
 pub type Frame = Arc<[u8]>;
@@ -50,6 +53,8 @@ struct Table {
     chance: Chance,
     /// Started by the first frame that is late.
     delays: Option<Delays>,
+    /// Who listens to all.
+    ears: Vec<Ear>,
 }
 
 struct PortState {
@@ -106,14 +111,27 @@ impl Switch {
         if frame.len() < 14 || !table.ports[from].up {
             return;
         }
+        table.ears.retain(|ear| ear.take(sender, frame));
         table.learned.insert(sender, from);
+        self.carry(&mut table, from, to, frame);
+    }
+
+    /// Takes a frame in that is said in the name of another port: nothing is learned from it.
+    fn say(&self, from: PortNumber, frame: &Frame) {
+        if let Some(to) = address(frame, 0) {
+            let mut table = self.table();
+            self.carry(&mut table, from, to, frame);
+        }
+    }
+
+    fn carry(&self, table: &mut Table, from: PortNumber, to: [u8; 6], frame: &Frame) {
         let group = to[0] & 1 == 1;
         match table.learned.get(&to).copied().filter(|_| !group) {
-            Some(port) if port != from => self.deliver(&mut table, from, port, frame),
+            Some(port) if port != from => self.deliver(table, from, port, frame),
             Some(_) => {}
             None => {
                 for port in (0..table.ports.len()).filter(|port| *port != from) {
-                    self.deliver(&mut table, from, port, frame);
+                    self.deliver(table, from, port, frame);
                 }
             }
         }
