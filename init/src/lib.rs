@@ -29,4 +29,4 @@ mod serving;
 pub mod supervisor;
 pub mod vip;
 
-pub use role::run;
+pub use role::{Release, run};

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    masthead_init::run(masthead_peer_protocol::SPOKEN)
+    masthead_init::run(masthead_init::Release::THIS)
 }

@@ -23,11 +23,13 @@
 //! | [`enter`] | running a program inside of a namespace node |
 //! | [`patience`] | the measured speed of this machine; waiting for a condition |
 //! | [`writers`] | clients that write while masters die |
+//! | [`broken`] | programs that are built to be found faulty |
 //! | [`bench`] | the figures of `docs/benchmarks.md` |
 //! | [`error`] | what can go wrong |
 
 pub mod bench;
 pub mod block;
+pub mod broken;
 pub mod cluster;
 pub mod console;
 pub mod daemon;

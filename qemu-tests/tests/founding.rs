@@ -9,7 +9,7 @@ mod support;
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use fixture::{Fixture, init_of_next_release};
+use fixture::{Fixture, other_init};
 use masters::{
     A_MINUTE, THREE, bring_back, clusters, cut_all, file, formed, kubectl_through, no_etcd_runs,
     node, off, read_seed, wait_for_reason, wait_for_voters,
@@ -50,7 +50,7 @@ fn five_masters_found_one_cluster() {
 fn masters_of_two_releases_found_one_cluster() {
     let fixture = Fixture::ready_with(|plan, folder| {
         plan.masters = 3;
-        let next = init_of_next_release(folder);
+        let next = other_init(folder, env!("CARGO_BIN_EXE_init-of-next-release"));
         plan.root_changes_of = ["m2", "m3"]
             .map(|name| (name.to_owned(), next.clone()))
             .into();

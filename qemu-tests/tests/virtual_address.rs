@@ -18,13 +18,19 @@ use address::{
     Story,
     Then::{IsTaken, Moves, Stays},
 };
-use fixture::{Fixture, SERVICES};
-use masters::{THREE, formed, node};
+use fixture::{Fixture, SERVICES, other_init};
+use masters::{THREE, bring_back, formed, node};
 use masthead_lab::{
     partition::Direction,
     plan::DiskRole,
-    provider::{DiskCondition, Link, Signal},
+    provider::{DiskCondition, Link, ProviderKind, Signal},
 };
+
+/// How often a supervisor stutters, for how long it stands still, and goes on: longer than the gap, and just long enough to hear an answer and ask
+/// again. Between them PID 1 does not lose its patience.
+const STUTTERS: u32 = 12;
+const STANDS_STILL: Duration = Duration::from_millis(400);
+const GOES_ON: Duration = Duration::from_millis(8);
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,6 +47,38 @@ fn the_address_has_one_owner_at_a_time_and_clients_go_on() {
         let gap = story.tell(&fixture);
         println!("{}: {} ms without a write", story.name, gap.as_millis());
     }
+}
+
+/// In a build whose gate has no time, the owner answers on while another one has the address.
+#[test]
+fn a_gate_without_time_has_two_owners() {
+    has_two_owners(
+        env!("CARGO_BIN_EXE_init-without-gate"),
+        "supervisor and PID 1 of the owner stopped",
+    );
+}
+
+/// In a build that counts the hold from the answer, an owner whose answers come late answers for longer than others wait.
+#[test]
+fn a_hold_from_the_answer_has_two_owners() {
+    has_two_owners(
+        env!("CARGO_BIN_EXE_init-with-hold-from-answer"),
+        "owner that stutters",
+    );
+}
+
+fn has_two_owners(init: &str, story: &str) {
+    let fixture = Fixture::off(ProviderKind::Namespace, |plan, folder| {
+        plan.masters = 3;
+        plan.root_changes = Some(other_init(folder, init));
+    });
+    bring_back(&fixture);
+    let story = stories()
+        .into_iter()
+        .find(|one| one.name == story)
+        .expect("a story");
+    let reigns = story.tell_of_two_owners(&fixture);
+    println!("{}: {reigns}", story.name);
 }
 
 fn stories() -> Vec<Story> {
@@ -166,6 +204,14 @@ fn stories() -> Vec<Story> {
             3,
         ),
         story(
+            "owner that stutters",
+            Elsewhere,
+            |it, owner, _| stutter(it, owner),
+            nothing,
+            IsTaken,
+            10,
+        ),
+        story(
             "the whole owner stopped",
             Elsewhere,
             |it, owner, _| send_to_node(it, owner, Signal::Stop),
@@ -216,6 +262,16 @@ fn send(fixture: &Fixture, name: &str, service: &str, signal: Signal) {
 fn send_all(fixture: &Fixture, name: &str, services: &[&str], signal: Signal) {
     for service in services {
         send(fixture, name, service, signal);
+    }
+}
+
+/// Its supervisor hears each answer of etcd long after it has asked, and stands still again soon after that.
+fn stutter(fixture: &Fixture, name: &str) {
+    for _ in 0..STUTTERS {
+        send(fixture, name, "supervisor", Signal::Stop);
+        std::thread::sleep(STANDS_STILL);
+        send(fixture, name, "supervisor", Signal::Continue);
+        std::thread::sleep(GOES_ON);
     }
 }
 

@@ -16,7 +16,7 @@ use super::board::{Board, Publishers, Shared};
 use crate::error_chain::with_sources;
 use crate::node::NodeOptions;
 use crate::services::Managed;
-use crate::vip::{self, Config};
+use crate::vip::{self, Config, Deciding};
 
 /// How long another master may take to take over, on a real machine.
 const TO_TAKE_OVER: Duration = Duration::from_secs(5);
@@ -35,6 +35,7 @@ type Moved = Result<u64, ApiError>;
 pub(super) fn spawn(
     seed: &Seed,
     node: &NodeOptions,
+    deciding: Deciding,
     board: &Shared,
     publishers: &Publishers,
     services: &[Managed],
@@ -60,6 +61,7 @@ pub(super) fn spawn(
         peers,
         readiness,
         network: publishers.network.subscribe(),
+        deciding,
         scale: node.scale,
     });
     board.set_vip(vip.clone());

@@ -12,7 +12,6 @@ use masthead_api::Timestamp;
 use masthead_api::status::{Cluster, SeedAttempt};
 use masthead_control_plane::Component;
 use masthead_machine::Scale;
-use masthead_peer_protocol::Versions;
 use masthead_seed::{Hash, Master, Report, Seed};
 use tokio::sync::{mpsc, watch};
 
@@ -26,6 +25,7 @@ use crate::identity::{Identity, Problem};
 use crate::listeners::Listeners;
 use crate::management::{Commands, FoundCommand};
 use crate::node::{Facility, NodeOptions};
+use crate::role::Release;
 use crate::seed_source::{self, Attempt, Roots, SourceKind};
 use crate::services::{self, AdoptedExits};
 use crate::{disk, network, output};
@@ -44,8 +44,7 @@ const MASTER_IN_USE: &str = "/run/masthead/master";
 /// The boot sequence with what it needs and where it publishes.
 pub(super) struct Boot {
     pub(super) node: NodeOptions,
-    /// Of the peer protocol.
-    pub(super) versions: Versions,
+    pub(super) release: Release,
     pub(super) board: Shared,
     pub(super) publishers: Publishers,
     pub(super) exits: AdoptedExits,
@@ -89,7 +88,7 @@ impl Boot {
         let founding = founding::Founding {
             seed: Arc::clone(&seed),
             master: Arc::clone(&master),
-            versions: self.versions,
+            versions: self.release.versions,
             scale,
             board: self.board.clone(),
             publishers: self.publishers.clone(),
@@ -125,6 +124,7 @@ impl Boot {
         drop(network);
         let task = ControlPlaneTask {
             node: self.node,
+            deciding: self.release.deciding,
             board: self.board,
             publishers: self.publishers,
             seed,

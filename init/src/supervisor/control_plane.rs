@@ -26,7 +26,8 @@ use crate::identity::{Handover, Identity, Keeper, Problem, inventory, keep_boots
 use crate::management::{self, Issuers};
 use crate::node::NodeOptions;
 use crate::operators;
-use crate::services::{self, AdoptedExits};
+use crate::services::{self, AdoptedExits, Managed};
+use crate::vip;
 
 /// Where the services' driver keeps what its successor must know.
 const RECORDS: &str = "/run/masthead/services";
@@ -34,6 +35,7 @@ const RECORDS: &str = "/run/masthead/services";
 /// What it takes to run the control plane.
 pub(super) struct ControlPlaneTask {
     pub(super) node: NodeOptions,
+    pub(super) deciding: vip::Deciding,
     pub(super) board: Shared,
     pub(super) publishers: Publishers,
     pub(super) seed: Arc<Seed>,
@@ -82,13 +84,7 @@ impl ControlPlaneTask {
             }
             tokio::time::sleep(self.node.scale * TRY_AGAIN).await;
         };
-        addresses::spawn(
-            &self.seed,
-            &self.node,
-            &self.board,
-            &self.publishers,
-            &managed,
-        );
+        self.drive_addresses(&managed);
         let handle = match services::spawn(managed, exits, PathBuf::from(RECORDS), self.node.scale)
         {
             Ok(handle) => handle,
@@ -130,6 +126,18 @@ impl ControlPlaneTask {
                 );
             }
         }
+    }
+
+    /// From now on, for as long as the supervisor runs.
+    fn drive_addresses(&self, services: &[Managed]) {
+        let Self {
+            seed,
+            node,
+            board,
+            publishers,
+            ..
+        } = self;
+        addresses::spawn(seed, node, self.deciding, board, publishers, services);
     }
 
     fn members(&self, credentials: Credentials) -> Members {

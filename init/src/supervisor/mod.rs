@@ -44,7 +44,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use masthead_peer_protocol::Versions;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::{self, ScreenKind, Terminal};
@@ -52,6 +51,7 @@ use crate::link::SupervisorLink;
 use crate::listeners::Listeners;
 use crate::management::Commands;
 use crate::node::{Facility, SupervisorOptions};
+use crate::role::Release;
 
 use board::Board;
 use disruption::DisruptionTask;
@@ -60,7 +60,7 @@ pub use log::abort_on_panic;
 
 /// Runs the supervisor until it has told PID 1 to end the node, which then kills it. Returns only when
 /// it cannot work at all; PID 1 starts another one.
-pub fn run(options: &SupervisorOptions, versions: Versions) -> ExitCode {
+pub fn run(options: &SupervisorOptions, release: Release) -> ExitCode {
     log::start();
     abort_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -70,7 +70,7 @@ pub fn run(options: &SupervisorOptions, versions: Versions) -> ExitCode {
         .build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(supervise(options, versions));
+            let result = runtime.block_on(supervise(options, release));
             // Dropping it would wait for blocking work that a stalled disk never gives back.
             runtime.shutdown_background();
             result
@@ -84,7 +84,7 @@ pub fn run(options: &SupervisorOptions, versions: Versions) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn supervise(options: &SupervisorOptions, versions: Versions) -> anyhow::Result<()> {
+async fn supervise(options: &SupervisorOptions, release: Release) -> anyhow::Result<()> {
     let link = Arc::new(SupervisorLink::inherit(options.link)?);
     let listeners = Listeners::inherit(options.listeners)?;
     let scale = options.node.scale;
@@ -109,7 +109,7 @@ async fn supervise(options: &SupervisorOptions, versions: Versions) -> anyhow::R
     let (groups_sender, groups) = watch::channel(None);
     let boot = boot::Boot {
         node: options.node.clone(),
-        versions,
+        release,
         board: Arc::clone(&board),
         publishers: publishers.clone(),
         exits: from_pid1.exits,

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use masthead_api::Timestamp;
 use masthead_api::status::{Network, VirtualAddress};
-use masthead_machine::{Alarm, BootTime, Machine as _, Scale, Woken};
+use masthead_machine::{Alarm, BootTime, Scale, Woken};
 use masthead_seed::Endpoint;
-use masthead_vip::{Action, Event, Note, Ownership, Raft, Setup};
+use masthead_vip::{Action, Event, Note, Raft, Setup};
 use tokio::sync::{mpsc, watch};
 
 use super::announcing::Announcing;
+use super::deciding::{Decides, Deciding};
 use super::exchange::Heard;
 use super::gatekeeper::Gatekeeper;
 use super::interface::Interface;
@@ -45,6 +46,7 @@ pub(super) struct Place {
 pub(super) struct Driver {
     pub(super) address: IpAddr,
     pub(super) setup: Setup,
+    pub(super) deciding: Deciding,
     pub(super) place: Place,
     pub(super) store: Arc<Store>,
     /// What the machine is told.
@@ -62,7 +64,7 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let own = self.setup.identity.node.clone();
         let mut running = Running {
-            machine: Ownership::new(self.setup.clone()),
+            machine: (self.deciding)(self.setup.clone()),
             alarm: Alarm::default(),
             story: Story::new(self.address, &own),
             announcing: None,
@@ -98,11 +100,11 @@ impl Driver {
         let around = Circumstances {
             ready: *self.ready.borrow(),
             leader: self.raft.borrow().leader.is_some(),
-            overdue: running.machine.is_overdue(now),
+            overdue: running.machine.ownership().is_overdue(now),
         };
         let told = running
             .story
-            .tell(&running.machine, around, Timestamp::now());
+            .tell(running.machine.ownership(), around, Timestamp::now());
         (self.publish)(told);
     }
 
@@ -223,7 +225,7 @@ impl Driver {
 
 /// What changes while an address is driven.
 struct Running {
-    machine: Ownership,
+    machine: Box<dyn Decides>,
     alarm: Alarm,
     story: Story,
     announcing: Option<Announcing>,

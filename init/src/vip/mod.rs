@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`node`] | all addresses of this node, on whichever interface it has |
 //! | [`driver`] | one address: the machine, its timer, its tasks |
+//! | [`deciding`] | which machine that is |
 //! | [`record`], [`store`] | the key in etcd |
 //! | [`sensors`], [`health`] | what this node's own member and apiserver say |
 //! | [`exchange`] | what owner and other masters tell each other |
@@ -18,6 +19,7 @@
 
 pub mod announce;
 pub mod connections;
+pub mod deciding;
 pub mod gate;
 pub mod health;
 pub mod probe;
@@ -34,5 +36,6 @@ mod interface;
 mod node;
 mod sensors;
 
+pub use deciding::{Decides, Deciding};
 pub use exchange::{Answer, Question};
 pub use node::{Config, Handle, spawn};

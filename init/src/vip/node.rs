@@ -14,6 +14,7 @@ use nix::net::if_::if_nametoindex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::deciding::Deciding;
 use super::driver::{Driver, Place};
 use super::exchange::{self, Answer, Heard};
 use super::gatekeeper::Gatekeeper;
@@ -44,6 +45,8 @@ pub struct Config {
     pub readiness: Request,
     /// The interface.
     pub network: watch::Receiver<Network>,
+    /// Which machine decides.
+    pub deciding: Deciding,
     /// Multiplies the times.
     pub scale: Scale,
 }
@@ -256,6 +259,7 @@ async fn run_on(
         let driver = Driver {
             address: *address,
             setup: setup(config),
+            deciding: config.deciding,
             place: place.clone(),
             store: Arc::new(Store::new(Arc::clone(&config.members), *address)),
             inbox,

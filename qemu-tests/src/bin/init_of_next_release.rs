@@ -3,8 +3,12 @@
 
 use std::process::ExitCode;
 
+use masthead_init::Release;
 use masthead_peer_protocol::{SPOKEN, Versions};
 
 fn main() -> ExitCode {
-    masthead_init::run(Versions::of_release(SPOKEN.newest.0 + 1))
+    masthead_init::run(Release {
+        versions: Versions::of_release(SPOKEN.newest.0 + 1),
+        ..Release::THIS
+    })
 }

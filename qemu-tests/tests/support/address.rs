@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// So many more acknowledged writes show that clients go on.
 const ENOUGH: usize = 40;
 
+/// How often a build that is to fail may do well.
+const TRIES: u32 = 5;
+
 /// Where etcd's leader is when a story begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Leader {
@@ -91,6 +94,17 @@ impl Story {
             told.gap
         );
         told.gap
+    }
+
+    /// The same in a build that is to fail: has it happen until more than one owner is heard at a time, and says how that was seen.
+    pub(crate) fn tell_of_two_owners(&self, fixture: &Fixture) -> String {
+        for _ in 0..TRIES {
+            let owner = self.stage(fixture).owner.expect("the address has an owner");
+            if let Err(seen) = self.happen(fixture, &owner).reigns {
+                return seen;
+            }
+        }
+        panic!("{}: one owner at a time, {TRIES} times", self.name);
     }
 
     /// Puts the address and etcd's leader where they are to be.

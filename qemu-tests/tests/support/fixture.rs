@@ -243,15 +243,11 @@ impl Fixture {
     }
 }
 
-/// A folder of files that replace those of the image: an `/init` of the release after this one.
-pub(crate) fn init_of_next_release(folder: &Path) -> PathBuf {
-    let changes = folder.join("next-release");
+/// A folder of files that replace those of the image: that program as `/init`, which Cargo has built.
+pub(crate) fn other_init(folder: &Path, program: &str) -> PathBuf {
+    let changes = folder.join("other-init");
     std::fs::create_dir_all(&changes).expect("make a folder");
-    std::fs::copy(
-        env!("CARGO_BIN_EXE_init-of-next-release"),
-        changes.join("init"),
-    )
-    .expect("copy the program");
+    std::fs::copy(program, changes.join("init")).expect("copy the program");
     changes
 }
 

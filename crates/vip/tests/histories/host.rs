@@ -4,7 +4,7 @@ use masthead_machine::{BootTime, Machine};
 use masthead_vip::{Action, Event, Ownership};
 
 use crate::clock::Clock;
-use crate::faults::Broken;
+use masthead_vip_faults::Broken;
 
 /// The machine, which sees nothing but its own clock. With a fault it is broken on purpose.
 #[derive(Clone, Debug)]

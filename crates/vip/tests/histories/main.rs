@@ -3,11 +3,10 @@
 //! supervisors that die, apiservers that fail, operators who move the address.
 //!
 //! `world` plays the network, `etcd` and the kernels' gates, which are what "owner" means here; `host` gives each machine a clock
-//! of its own; `faults` breaks the machines on purpose. A failed history tells its seed and the few mishaps that it takes.
+//! of its own; `masthead-vip-faults` breaks the machines on purpose. A failed history tells its seed and the few mishaps that it takes.
 
 mod clock;
 mod etcd;
-mod faults;
 mod host;
 mod scenario;
 mod world;
@@ -15,8 +14,8 @@ mod world;
 use std::ops::Range;
 
 use masthead_simulator::{Failure, Simulation, check};
+use masthead_vip_faults::Fault;
 
-use crate::faults::Fault;
 use crate::scenario::{CALM_FROM, END, Scenario};
 use crate::world::World;
 

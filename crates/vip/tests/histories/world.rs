@@ -11,9 +11,9 @@ use masthead_vip::{
 
 use crate::clock::Clock;
 use crate::etcd::Etcd;
-use crate::faults::{Broken, Fault};
 use crate::host::Host;
 use crate::scenario::{CALM_FROM, REST_FROM, Scenario};
+use masthead_vip_faults::{Broken, Fault};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -332,7 +332,6 @@ impl World {
             let relative = shown + until.since(computed);
             let end = match self.fault {
                 Some(Fault::GateRelativeOnly) => relative,
-                Some(Fault::GateWithoutTime) => relative + 1000 * SECOND,
                 _ => relative.min(until),
             };
             kernel.clock.when(end)

@@ -1,4 +1,7 @@
-//! Machines that are broken on purpose, from outside: the shipped code has no room for faults.
+//! Machines that are broken on purpose, from outside: the shipped code has no room for faults. The simulator must find each of them, and the
+//! cluster tests some, in an `/init` that is built for it.
+
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,9 +9,12 @@ use std::time::Duration;
 use masthead_machine::{BootTime, Machine};
 use masthead_vip::{Action, Decision, Event, Nonce, Ownership, Record, Seen};
 
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A mistake that somebody could make in the machine, in what drives it, or in the kernel's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The owner's time begins with the answer, and not with the sending.
     HoldFromAnswer,
     /// It begins when a commit is noticed whose answer was lost.
@@ -38,7 +44,8 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 13] = [
+    /// All of them.
+    pub const ALL: [Self; 13] = [
         Self::HoldFromAnswer,
         Self::LateCommitTakenForRenewal,
         Self::LongerBeforeAcknowledged,
@@ -55,7 +62,7 @@ impl Fault {
     ];
 
     /// Whether this is the property that should find it.
-    pub(crate) fn is_found_by(self, violation: &str) -> bool {
+    pub fn is_found_by(self, violation: &str) -> bool {
         let expected: &[&str] = match self {
             Self::ReservationIgnored => &["taken from the heir"],
             Self::DeadlineForgotten => &["no owner in the end", "time is over in a calm world"],
@@ -68,7 +75,7 @@ impl Fault {
 
 /// What it takes to break a machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Broken {
+pub struct Broken {
     fault: Fault,
     /// What was sent: the hold, none for a release, and the expected revision.
     sent: BTreeMap<Nonce, (Option<Duration>, i64)>,
@@ -82,7 +89,8 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
-    pub(crate) fn new(fault: Fault) -> Self {
+    /// Nothing is broken before the first step.
+    pub fn new(fault: Fault) -> Self {
         Self {
             fault,
             sent: BTreeMap::new(),
@@ -93,7 +101,8 @@ impl Broken {
         }
     }
 
-    pub(crate) fn step(
+    /// A step of the machine, as the fault has it.
+    pub fn step(
         &mut self,
         now: BootTime,
         mut event: Event,
@@ -178,6 +187,12 @@ impl Broken {
                     free.heir = None;
                 }
             }),
+            // The machine is answered as it has asked.
+            Fault::GateWithoutTime => {
+                if let Event::GateSet(Some(until)) = event {
+                    *until = *until - FOR_EVER;
+                }
+            }
             Fault::SilenceTakenForYes => {
                 if let Event::Decided {
                     nonce,
@@ -210,6 +225,14 @@ impl Broken {
                 // Who owns nothing yet does not open.
                 if let Some(hold) = hold.filter(|_| self.open > Some(now)) {
                     actions.push(Action::SetGate(Some(now + hold)));
+                }
+                None
+            }
+            Fault::GateWithoutTime => {
+                for action in actions.iter_mut() {
+                    if let Action::SetGate(Some(until)) = action {
+                        *until += FOR_EVER;
+                    }
                 }
                 None
             }

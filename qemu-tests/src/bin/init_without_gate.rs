@@ -1,0 +1,11 @@
+//! `/init` whose kernel has no time for the gates: only the supervisor closes them. Tests put it into some masters' roots, and must see two
+//! owners.
+
+use std::process::ExitCode;
+
+use masthead_lab::broken::run_with;
+use masthead_vip_faults::Fault;
+
+fn main() -> ExitCode {
+    run_with(|setup| masthead_lab::broken::ownership(setup, Fault::GateWithoutTime))
+}
