@@ -9,6 +9,7 @@ pub mod disk;
 pub mod disruption;
 mod error_chain;
 pub mod etcd;
+pub mod firewall;
 pub mod formation;
 pub mod identity;
 pub mod link;

@@ -1,10 +1,12 @@
 //! The kernel's gate, between two network namespaces of its own: a node that has the address, and a neighbour on its wire.
 
+#[path = "support/place.rs"]
+mod place;
+
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Command;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,12 +16,12 @@ use masthead_init::vip::gate::Gates;
 use masthead_machine::BootTime;
 use masthead_nftables::{Batch, Connection, Family};
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use nix::unistd::gettid;
+
+use place::{Place, ip};
 
 const PORT: u16 = 6443;
 
@@ -28,51 +30,6 @@ const TRY: Duration = Duration::from_millis(300);
 
 /// How long an open gate may take to be reached through, on a machine that does other things.
 const TO_REACH: Duration = Duration::from_secs(10);
-
-/// What a neighbour is asked to do.
-type Errand = Box<dyn FnOnce() + Send>;
-
-/// A thread in a network namespace of its own.
-struct Place {
-    errands: mpsc::Sender<Errand>,
-    thread: i32,
-}
-
-impl Place {
-    fn new() -> Self {
-        let (errands, todo) = mpsc::channel::<Errand>();
-        let (tell, thread) = mpsc::channel();
-        thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            tell.send(gettid().as_raw()).expect("a reader");
-            for errand in todo {
-                errand();
-            }
-        });
-        let thread = thread.recv().expect("it runs");
-        Self { errands, thread }
-    }
-
-    fn run<T: Send + 'static>(&self, errand: impl FnOnce() -> T + Send + 'static) -> T {
-        let (tell, done) = mpsc::channel();
-        let errand = Box::new(move || {
-            let _ = tell.send(errand());
-        });
-        self.errands.send(errand).expect("it runs");
-        done.recv().expect("it does not panic")
-    }
-
-    fn ip(&self, words: &'static str) {
-        self.run(move || ip(words));
-    }
-}
-
-fn ip(words: &str) {
-    let output = Command::new("ip").args(words.split(' ')).output();
-    let output = output.expect("ip of iproute2");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {words}: {error}");
-}
 
 /// A node with the address, and a neighbour.
 struct Wire {
@@ -347,4 +304,39 @@ impl Ears {
             }
         }
     }
+}
+
+/// A closed gate stops neither the question nor the answer.
+fn a_stranger_is_found(wire: &Wire, address: &'static str) {
+    let _gates = wire.gates();
+    let probed = wire.address;
+    let ask = || {
+        wire.node
+            .run(move || masthead_init::vip::probe::probe("eth0", probed).expect("asked"))
+    };
+    assert_eq!(ask(), None, "nobody has it yet");
+    wire.neighbour.run(move || {
+        let bits = if address.contains(':') { "128" } else { "32" };
+        let nodad = if address.contains(':') { " nodad" } else { "" };
+        ip(&format!("address add {address}/{bits} dev eth0{nodad}"));
+    });
+    let hardware = wire.neighbour.run(|| {
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").expect("a name space");
+        assert!(text.contains("eth0"));
+        nix::ifaddrs::getifaddrs()
+            .expect("interfaces")
+            .find_map(|one| {
+                Some(*one.address?.as_link_addr()?).filter(|_| one.interface_name == "eth0")
+            })
+            .and_then(|link| link.addr())
+            .expect("an address")
+    });
+    let pairs = hardware.map(|byte| format!("{byte:02x}"));
+    assert_eq!(ask(), Some(pairs.join(":")));
+}
+
+#[test]
+fn a_stranger_with_an_address_is_found_through_a_closed_gate() {
+    a_stranger_is_found(&Wire::of_ipv4(), "10.0.0.9");
+    a_stranger_is_found(&Wire::of_ipv6(), "fd00::9");
 }

@@ -167,6 +167,16 @@ pub trait Node: Send + Sync {
         })
     }
 
+    /// Forwards connections to a new loopback port of the host to a port of the node's address, from inside of the node: behind its
+    /// firewall.
+    fn forward_inside(&self, _port: u16) -> Result<Forward> {
+        Err(Error::Unsupported {
+            kind: ProviderKind::Vm,
+            operation: "be reached behind its firewall",
+            reason: "a machine has no way in",
+        })
+    }
+
     /// The process id of PID 1 on the host, where it is a process of the host: `lab exec`
     /// enters its namespaces.
     fn init_process(&self) -> Result<i32>;

@@ -22,7 +22,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fixture::Fixture;
 use load::{Load, nothing_is_lost};
 use masters::{A_MINUTE, THREE, bring_back, file, formed, node, off, read_seed, wait_for_voters};
-use masthead_lab::{patience::Look, provider::Signal};
+use masthead_lab::{patience::Look, plan::ETCD_PORT, provider::Signal};
 use masthead_pki::{Authority, AuthorityKind, Description, Purpose, Secret, issue, renewed_at};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -108,7 +108,7 @@ fn certificates_are_renewed(due: impl FnOnce(&Fixture) -> Duration) {
         client(AuthorityKind::Etcd),
     );
     let apiserver = fixture.expect(fixture.cluster.apiserver("m1"));
-    let etcd = fixture.expect(fixture.cluster.forward(node(&fixture, "m1").plan().etcd()));
+    let etcd = fixture.expect(node(&fixture, "m1").forward_inside(ETCD_PORT));
     let shown = || {
         let [apiserver, etcd] = [
             users.certificate(apiserver, "m1"),

@@ -1,16 +1,32 @@
 //! What operators of a cluster of several masters are told and can do, in namespaces at real constants.
 
+#[path = "support/address.rs"]
+mod address;
 #[path = "support/fixture.rs"]
 mod fixture;
+#[path = "support/load.rs"]
+mod load;
 #[path = "support/masters.rs"]
 mod masters;
 mod support;
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddrV4, TcpStream},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
 
+use address::wait_for_owner;
 use fixture::Fixture;
 use masters::{A_MINUTE, availability_by, formed, node};
-use masthead_lab::{error::Result, patience::Look, provider::Signal, tools::run};
+use masthead_lab::{
+    error::Result,
+    patience::Look,
+    provider::{Forward, Signal},
+    tools::run,
+};
 use serde_json::{Value, json};
 
 /// One after the other on one cluster, which the last one harms.
@@ -18,6 +34,8 @@ use serde_json::{Value, json};
 fn operators_change_and_ask_a_cluster_through_any_master() {
     let fixture = formed(3);
     the_leader_of_etcd_moves(&fixture);
+    the_virtual_address_moves(&fixture);
+    a_stranger_reaches_what_is_for_everybody(&fixture);
     tokens_let_further_operators_in(&fixture);
     any_status_tells_what_the_cluster_survives(&fixture);
 }
@@ -52,6 +70,73 @@ fn any_status_tells_what_the_cluster_survives(fixture: &Fixture) {
         .find(|line| line.starts_with(dead))
         .unwrap_or_default();
     assert!(row.ends_with("silent"), "{text}");
+}
+
+/// To each master in turn, through any of them, and to none that is not there.
+fn the_virtual_address_moves(fixture: &Fixture) {
+    let before = wait_for_owner(fixture);
+    for (to, asked) in [("m2", "m1"), ("m3", "m1"), ("m1", "m2")] {
+        let owner = wait_for_owner(fixture).owner.expect("an owner");
+        let planned = fixture.expect(fixture.mastctl(&["-n", asked, "vip", "move", to, "--plan"]));
+        let moved = fixture.expect(fixture.mastctl(&["-n", asked, "vip", "move", to]));
+        if owner == to {
+            assert!(moved.contains("already"), "{moved}");
+            continue;
+        }
+        assert!(planned.starts_with(&format!("{owner} owns")), "{planned}");
+        assert!(
+            moved.starts_with(&format!("{owner} has handed over: {to} owns")),
+            "{moved}"
+        );
+        assert_eq!(wait_for_owner(fixture).owner.as_deref(), Some(to));
+        // Through the address.
+        fixture.expect(fixture.kubectl(&["get", "namespace", "default"]));
+    }
+    let after = wait_for_owner(fixture);
+    assert!(
+        after.epoch >= before.epoch + 2,
+        "{after:?} after {before:?}"
+    );
+    let refused = fixture.mastctl(&["-n", "m1", "vip", "move", "m9"]);
+    let refused = refused.expect_err("there is no m9").to_string();
+    assert!(refused.contains("the seed lists no master m9"), "{refused}");
+    let status = fixture.expect(fixture.status_of("m2"));
+    let told = &status["virtual_addresses"][0];
+    assert_eq!(told["state"], "standby", "{told}");
+    assert_eq!(told["owner"], "m1", "{told}");
+}
+
+/// The lab's gateway is no master. What it may not reach answers to the node itself.
+fn a_stranger_reaches_what_is_for_everybody(fixture: &Fixture) {
+    let m1 = node(fixture, "m1");
+    let at = |port| SocketAddrV4::new(m1.plan().address(), port);
+    let answers = |forward: Forward| {
+        let patience = fixture.patience().of(Duration::from_secs(1));
+        let mut stream = TcpStream::connect(forward.local).expect("a forwarder");
+        stream.set_read_timeout(Some(patience)).expect("set");
+        stream
+            .write_all(b"GET / HTTP/1.0\r\n\r\n")
+            .expect("written");
+        // An answer, or an end; not silence.
+        let silent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        !stream.read(&mut [0]).as_ref().is_err_and(silent)
+    };
+    for port in [6443, 9440, 9441] {
+        assert!(
+            answers(fixture.expect(fixture.cluster.forward(at(port)))),
+            "{port}"
+        );
+    }
+    for port in [2379, 2380, 9442] {
+        assert!(
+            !answers(fixture.expect(fixture.cluster.forward(at(port)))),
+            "{port}"
+        );
+        assert!(
+            answers(fixture.expect(m1.forward_inside(port))),
+            "{port} inside"
+        );
+    }
 }
 
 /// The leader hands over at an operator's word, through any master; what cannot be done is refused before anything is.

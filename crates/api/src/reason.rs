@@ -121,6 +121,8 @@ open_enum! {
         QuorumWouldBeLost = "quorum-would-be-lost",
         /// No other apiserver is ready.
         ApiserverWouldBeLost = "apiserver-would-be-lost",
+        /// The kernel refuses the host's firewall.
+        FirewallMissing = "firewall-missing",
         /// Nobody owns the virtual address.
         VipUnowned = "vip-unowned",
         /// The owner of the virtual address has no apiserver that is ready, and nobody else has.
@@ -372,6 +374,10 @@ impl ReasonCode {
             Self::ApiserverWouldBeLost => (
                 "No other master's kube-apiserver is ready.",
                 "Look at the others' with `mastctl status`. `--accept-outage` goes without.",
+            ),
+            Self::FirewallMissing => (
+                "The kernel refuses the host's firewall: every port of this master can be reached by everybody.",
+                "Use the kernel of the image: it needs nf_tables with the inet family. What listens asks for certificates all the same.",
             ),
             Self::VipUnowned => (
                 "Nobody owns the virtual address.",

@@ -15,6 +15,8 @@ pub struct Expression(Attributes);
 pub enum Meta {
     /// The Ethernet type, in network byte order.
     Protocol,
+    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, one byte.
+    Family,
     /// The transport protocol, one byte.
     Transport,
     /// The name of the interface it came in by, 16 bytes padded with zeros.
@@ -39,6 +41,8 @@ pub enum Header {
 pub enum Compare {
     /// It is the same.
     Equal,
+    /// It is another one.
+    Different,
     /// It is greater.
     Greater,
 }
@@ -67,6 +71,7 @@ impl Expression {
         let key = match meta {
             Meta::Protocol => 1,   // NFT_META_PROTOCOL
             Meta::InputName => 6,  // NFT_META_IIFNAME
+            Meta::Family => 15,    // NFT_META_NFPROTO
             Meta::Transport => 16, // NFT_META_L4PROTO
             Meta::Time => 30,      // NFT_META_TIME_NS
         };
@@ -114,10 +119,24 @@ impl Expression {
         Self::new("byteorder", data)
     }
 
+    /// Clears the bits that are not in the mask, which is as long as what was loaded.
+    pub fn mask(mask: &[u8]) -> Self {
+        let length = u32::try_from(mask.len()).expect("a mask is short");
+        // NFTA_BITWISE_SREG, _DREG, _LEN, _MASK, _XOR
+        let data = Attributes::default()
+            .number(1, REGISTER)
+            .number(2, REGISTER)
+            .number(3, length)
+            .nested(4, value(mask))
+            .nested(5, value(&vec![0; mask.len()]));
+        Self::new("bitwise", data)
+    }
+
     /// Leaves the rule unless what was loaded compares so with these bytes.
     pub fn compare(how: Compare, with: &[u8]) -> Self {
         let operator = match how {
             Compare::Equal => 0,
+            Compare::Different => 1,
             Compare::Greater => 4,
         };
         // NFTA_CMP_SREG, _OP, _DATA

@@ -1,6 +1,6 @@
 //! SHA-256 values of seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug, Display, Formatter};
 
 use serde::{Serialize, Serializer};
@@ -62,6 +62,10 @@ impl Meaning {
         self.put("secret", Hash::of(seed.secret.expose()));
         for admin in &seed.admins {
             self.put(format!("admins/{admin}"), "");
+        }
+        let operators: BTreeSet<_> = seed.operators.iter().collect();
+        for operator in operators {
+            self.put(format!("operators/{operator}"), "");
         }
         match &seed.endpoint {
             Endpoint::Virtual(address) => self.put("endpoint/virtual", address),

@@ -19,6 +19,8 @@ pub struct Seed {
     pub secret: Secret,
     /// The public keys of the operators who may log in. At least one.
     pub admins: Vec<OperatorKey>,
+    /// From where the management API may be reached; from anywhere when there are none.
+    pub operators: Vec<IpNet>,
     /// Where clients and workers reach the apiserver.
     pub endpoint: Endpoint,
     /// The masters, sorted by name. At least one.

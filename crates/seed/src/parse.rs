@@ -54,6 +54,7 @@ fn finish(draft: SeedDraft) -> Option<Seed> {
         cluster: draft.cluster?,
         secret: draft.secret?,
         admins: draft.admins.into_iter().map(|key| key.value).collect(),
+        operators: draft.operators,
         endpoint: draft.endpoint?.value,
         masters,
         kubernetes: Kubernetes {

@@ -15,9 +15,9 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// A mistake that somebody could make in the machine, in what drives it, or in the kernel's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The owner's time begins with the answer, and not with the sending.
+    /// The owner's time begins when it hears of the commit, by an answer or by a watch, and not with the sending.
     HoldFromAnswer,
-    /// It begins when a commit is noticed whose answer was lost.
+    /// It begins so only when the answer was lost.
     LateCommitTakenForRenewal,
     /// A longer hold counts before it is acknowledged.
     LongerBeforeAcknowledged,
@@ -166,7 +166,7 @@ impl Broken {
         };
         let (hold, _) = *self.sent.get(&nonce?)?;
         let reopens = match self.fault {
-            Fault::HoldFromAnswer => answered,
+            Fault::HoldFromAnswer => true,
             Fault::LateCommitTakenForRenewal => !answered,
             Fault::AnswerReopensAfterRelease => self.releasing && answered && hold.is_none(),
             _ => false,

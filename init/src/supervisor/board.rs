@@ -63,6 +63,8 @@ pub(super) struct Publishers {
     pub(super) enrolled: watch::Sender<Enrolled>,
     /// What is wrong with the kernel's settings, mounts and control groups.
     pub(super) node: watch::Sender<Vec<Reason>>,
+    /// Why the firewall is not up.
+    pub(super) firewall: watch::Sender<Option<Reason>>,
     pub(super) ending: watch::Sender<Option<Reason>>,
 }
 
@@ -79,6 +81,7 @@ pub(super) struct Board {
     addresses: watch::Receiver<Vec<VirtualAddress>>,
     pub(super) enrolled: watch::Receiver<Enrolled>,
     node: watch::Receiver<Vec<Reason>>,
+    firewall: watch::Receiver<Option<Reason>>,
     ending: watch::Receiver<Option<Reason>>,
     /// Followers of output, by service.
     outputs: Mutex<BTreeMap<String, output::Handle>>,
@@ -102,6 +105,7 @@ impl Board {
         let addresses = watch::channel(Vec::new());
         let enrolled = watch::channel(Enrolled::default());
         let node = watch::channel(Vec::new());
+        let firewall = watch::channel(None);
         let ending = watch::channel(None);
         let publishers = Publishers {
             seed: seed.0,
@@ -115,6 +119,7 @@ impl Board {
             addresses: addresses.0,
             enrolled: enrolled.0,
             node: node.0,
+            firewall: firewall.0,
             ending: ending.0,
         };
         let board = Self {
@@ -129,6 +134,7 @@ impl Board {
             addresses: addresses.1,
             enrolled: enrolled.1,
             node: node.1,
+            firewall: firewall.1,
             ending: ending.1,
             outputs: Mutex::default(),
             peers: OnceLock::new(),
@@ -271,6 +277,7 @@ impl Board {
                 .filter_map(|service| service.waiting.clone()),
         );
         let mut degraded = self.node.borrow().clone();
+        degraded.extend(self.firewall.borrow().clone());
         degraded.extend(formation.warnings);
         degraded.extend(network.waiting.clone());
         degraded.extend(

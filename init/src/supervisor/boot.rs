@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use masthead_api::Timestamp;
 use masthead_api::status::{Cluster, SeedAttempt};
+use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_control_plane::Component;
 use masthead_machine::Scale;
 use masthead_seed::{Hash, Master, Report, Seed};
@@ -20,6 +20,7 @@ use super::board::{Publishers, Shared};
 use super::control_plane::ControlPlaneTask;
 use super::{founding, log};
 use crate::error_chain::with_sources;
+use crate::firewall::{self, Admitted};
 use crate::identity::storage::{Durable, Storage as _, StorageError};
 use crate::identity::{Identity, Problem};
 use crate::listeners::Listeners;
@@ -66,6 +67,7 @@ impl Boot {
         if let Err(error) = rustix::system::sethostname(master.name.as_bytes()) {
             tracing::warn!(%error, "the host name cannot be set");
         }
+        self.put_firewall_up(&seed);
         tokio::spawn(network::keep(
             master.clone(),
             scale,
@@ -134,6 +136,21 @@ impl Boot {
             formation,
         };
         task.run(start.start, self.exits, self.groups).await;
+    }
+
+    /// Before the interface has an address. Without a firewall the node goes on, and says so: what listens asks for certificates.
+    fn put_firewall_up(&self, seed: &Seed) {
+        let admitted = Admitted {
+            masters: seed.masters.iter().map(|master| master.address).collect(),
+            operators: seed.operators.clone(),
+        };
+        if let Err(error) = firewall::install(&admitted) {
+            let error = with_sources(&error);
+            tracing::error!(error, "the firewall is not up");
+            let reason = Reason::new(ReasonCode::FirewallMissing, Timestamp::now());
+            let reason = reason.with_cause(format!("The firewall is not up: {error}."));
+            self.publishers.firewall.send_replace(Some(reason));
+        }
     }
 
     /// Waits for a seed that names this machine. A supervisor that replaces another takes the seed in use, whatever

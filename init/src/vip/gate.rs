@@ -74,6 +74,11 @@ impl Gates {
                 hook: Some(hook),
                 drops: false,
             });
+            if name == EGRESS {
+                for question in questions() {
+                    batch.add_rule(name, question);
+                }
+            }
             for address in addresses {
                 for place in places(*address) {
                     batch.add_rule(name, place);
@@ -135,6 +140,33 @@ fn after(wall: SystemTime) -> [Expression; 4] {
         Expression::network_order_of_eight(),
         Expression::compare(Compare::Greater, &nanoseconds.to_be_bytes()),
         Expression::verdict(&Verdict::Drop),
+    ]
+}
+
+/// Rules that let questions out which say nothing of who asks: whether anybody has an address is asked while its gate is closed
+/// (RFC 5227, 2.1.1; RFC 4862, 5.4.2). The answers are heard before the gate.
+fn questions() -> [Vec<Expression>; 2] {
+    let accept = Expression::verdict(&Verdict::Accept);
+    let is = |bytes: &[u8]| Expression::compare(Compare::Equal, bytes);
+    [
+        vec![
+            Expression::meta(Meta::Protocol),
+            is(&ETHERTYPE_ARP),
+            Expression::payload(Header::Network, ARP_ADDRESSES[0], 4),
+            is(&[0; 4]),
+            accept.clone(),
+        ],
+        vec![
+            Expression::meta(Meta::Protocol),
+            is(&ETHERTYPE_IPV6),
+            Expression::payload(Header::Network, IPV6_NEXT_HEADER, 1),
+            is(&[ICMPV6]),
+            Expression::payload(Header::Transport, 0, 1),
+            is(&[NEIGHBOUR[0]]),
+            Expression::payload(Header::Network, IPV6_ADDRESSES[0], 16),
+            is(&[0; 16]),
+            accept,
+        ],
     ]
 }
 

@@ -28,8 +28,8 @@ const BROADCAST: Hardware = [0xff; 6];
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
-/// Asks, and says who answers, as `52:54:00:…`; waits for answers for about a second. The gate does not stop what this sends and hears: probes
-/// have no sender's address, and leave beside the egress hook.
+/// Asks, and says who answers, as `52:54:00:…`; waits for answers for about a second. A closed gate lets these questions out,
+/// which have no sender's address, and their answers are heard before it.
 pub fn probe(device: &str, address: IpAddr) -> io::Result<Option<String>> {
     let (link, hardware) = interface(device)?;
     let socket = listener(&link)?;
@@ -56,29 +56,7 @@ fn listener(link: &LinkAddr) -> io::Result<OwnedFd> {
         SockProtocol::EthAll,
     )?;
     bind(socket.as_raw_fd(), link)?;
-    // packet(7): past the traffic control layer, and so past the egress hook.
-    past_the_queue(&socket)?;
     Ok(socket)
-}
-
-fn past_the_queue(socket: &OwnedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
-    #[expect(unsafe_code, reason = "no library has this option")]
-    // SAFETY: the kernel reads one integer from there, of which it is told the length.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_QDISC_BYPASS,
-            std::ptr::from_ref(&on).cast(),
-            length,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// The hardware address of who says within [`LISTEN`] that it has the address.

@@ -11,6 +11,7 @@ use super::Cluster;
 use crate::{
     error::{Attempt, Error, Result},
     patience::Look,
+    plan::ETCD_PORT,
     provider::Node,
     tools::{program, run},
 };
@@ -130,7 +131,7 @@ impl Cluster {
 
     fn ask_etcd<T: DeserializeOwned>(&self, node: &str, words: &[&str]) -> Result<T> {
         let node = self.node(node)?;
-        let through = self.forward(node.plan().etcd())?;
+        let through = node.forward_inside(ETCD_PORT)?;
         let mut etcdctl = self.etcdctl(node)?;
         etcdctl
             .arg(format!("--endpoints=https://{}", through.local))

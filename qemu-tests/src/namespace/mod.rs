@@ -19,6 +19,7 @@
 mod cgroup;
 mod disks;
 mod faults;
+mod inside;
 mod kernel;
 
 pub mod launcher;

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::BufReader,
+    net::SocketAddrV4,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     process::{Child, Command as Program, Stdio},
@@ -20,6 +21,7 @@ use nix::{sys::signal::kill, unistd::Pid};
 use super::{
     ClusterGroup, cgroup, disks,
     faults::Faults,
+    inside,
     protocol::{Command, Configuration, End, Report, receive, send},
     wire::Wire,
 };
@@ -28,7 +30,8 @@ use crate::{
     plan::{DiskRole, NodePlan},
     power::{self, Supply},
     provider::{
-        Cable, DiskCondition, Effective, Link, Node, Power, PowerChange, PowerEvent, Signal, Wipe,
+        Cable, DiskCondition, Effective, Forward, Link, Node, Power, PowerChange, PowerEvent,
+        Signal, Wipe,
     },
 };
 
@@ -239,6 +242,12 @@ impl Node for NamespaceNode {
         let mut state = self.shared.supply.hold_off()?;
         seed.clone_into(&mut state.seed);
         Ok(())
+    }
+
+    fn forward_inside(&self, port: u16) -> Result<Forward> {
+        let to = SocketAddrV4::new(self.shared.plan.address(), port);
+        let (local, guard) = inside::forward(self.init_process()?, to)?;
+        Ok(Forward::new(local, guard))
     }
 
     fn init_process(&self) -> Result<i32> {

@@ -207,7 +207,7 @@ fn live(mut inbox: mpsc::UnboundedReceiver<Request>, ready: &blocking::Sender<Re
 }
 
 /// Accepts until `stop` ends, and then drops the connections too.
-async fn forward(
+pub(super) async fn forward(
     listener: tokio::net::TcpListener,
     to: SocketAddrV4,
     mut stop: oneshot::Receiver<()>,

@@ -47,7 +47,7 @@ pub(crate) fn kubernetes(value: &Value<'_>) -> KubernetesDraft {
     }
 }
 
-fn prefix(value: &Value<'_>, example: &str) -> Option<At<IpNet>> {
+pub(super) fn prefix(value: &Value<'_>, example: &str) -> Option<At<IpNet>> {
     let text = value.string()?;
     let path = value.path();
     let Ok(net) = text.parse::<IpNet>() else {

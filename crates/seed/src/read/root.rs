@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use masthead_diagnostics::{Table, Value};
 
 use super::At;
-use super::kubernetes::{KubernetesDraft, kubernetes};
+use super::kubernetes::{KubernetesDraft, kubernetes, prefix};
 use super::masters::{Draft, Storage, masters};
 use super::network::{NetworkDraft, network};
 use crate::encoded::EncodedError;
@@ -18,6 +19,7 @@ pub(crate) struct SeedDraft {
     pub(crate) cluster: Option<String>,
     pub(crate) secret: Option<Secret>,
     pub(crate) admins: Vec<At<OperatorKey>>,
+    pub(crate) operators: Vec<IpNet>,
     pub(crate) endpoint: Option<At<Endpoint>>,
     pub(crate) masters: Vec<Draft>,
     pub(crate) kubernetes: KubernetesDraft,
@@ -74,6 +76,10 @@ pub(crate) fn seed(root: &Table<'_>) -> Option<SeedDraft> {
                 "admins = [\"mk1-…\"], with a key that mastctl keygen prints",
             )
             .map(|value| admins(&value))
+            .unwrap_or_default(),
+        operators: root
+            .get("operators")
+            .and_then(|value| operators(&value))
             .unwrap_or_default(),
         endpoint: root
             .require(
@@ -199,6 +205,19 @@ fn admins(value: &Value<'_>) -> Vec<At<OperatorKey>> {
         }
     }
     keys
+}
+
+/// From where operators come. Without the key that is anywhere; with an empty list nobody could.
+fn operators(value: &Value<'_>) -> Option<Vec<IpNet>> {
+    if value.array()?.is_empty() {
+        value.error(
+            "`operators` is empty: nobody could reach the management API",
+            "write the prefixes that operators come from, operators = [\"10.0.0.0/8\"], or leave the key out",
+        );
+        return None;
+    }
+    let nets = value.array_of(|item| prefix(item, "10.0.0.0/8"))?;
+    Some(nets.into_iter().map(|net| net.value).collect())
 }
 
 /// Never quotes the text: it may be a secret.
