@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use fixture::Fixture;
-use masters::{A_MINUTE, THREE, formed, node, wait_for_voters};
+use masters::{A_MINUTE, THREE, formed, leader_and_owner, node, wait_for_voters};
 use masthead_lab::{
     patience::Look,
     provider::{Power, PowerChange},
@@ -88,7 +88,7 @@ fn masters_go_down_one_at_a_time_unless_an_operator_accepts_an_outage() {
 /// again, the second one may go.
 fn masters_reboot_one_at_a_time(fixture: &Fixture) {
     wait_for_voters(fixture, &THREE, 3);
-    let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+    let [leader, _] = leader_and_owner(fixture);
     let second = if leader == "m1" { "m2" } else { "m1" };
 
     let plan = done(fixture, &["reboot", &leader, "--plan"]);

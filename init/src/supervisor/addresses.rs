@@ -1,6 +1,7 @@
 //! Virtual addresses among the supervisor's tasks: what drives them, and operators' words about them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
@@ -13,6 +14,7 @@ use masthead_seed::Seed;
 use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Publishers, Shared};
+use super::leadership;
 use crate::error_chain::with_sources;
 use crate::node::NodeOptions;
 use crate::services::Managed;
@@ -65,6 +67,7 @@ pub(super) fn spawn(
         scale: node.scale,
     });
     board.set_vip(vip.clone());
+    tokio::spawn(leadership::keep_apart(Arc::clone(board)));
     let (mut told, publisher) = (vip.watch(), publishers.addresses.clone());
     tokio::spawn(async move {
         loop {

@@ -20,6 +20,7 @@
 //! | `management` | API and metrics | |
 //! | `console` | the status screen | |
 //! | [`disruption`] | operators' words to go down, and this master's hold on the disruption lock | |
+//! | [`leadership`] | keeping etcd's leader away from the owner of a virtual address | |
 //! | [`ending`] | stopping in order | |
 //!
 //! It may be killed at any instant: services go on, and the next supervisor adopts them.
@@ -37,6 +38,7 @@ mod disruption;
 mod ending;
 mod facts;
 mod founding;
+mod leadership;
 mod log;
 mod pid1;
 

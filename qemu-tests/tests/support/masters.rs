@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use masthead_lab::{
     cluster::Cluster,
     console,
-    error::Result,
+    error::{Result, chain},
     patience::Look,
     provider::{Node, Power, ProviderKind},
     tools::run,
@@ -54,6 +54,21 @@ pub(crate) fn cut_all(fixture: &Fixture) {
 pub(crate) fn bring_back(fixture: &Fixture) {
     fixture.expect(fixture.cluster.power_on());
     fixture.expect(fixture.cluster.wait_until_ready());
+}
+
+/// Who leads etcd, and who owns the virtual address, once the owner has handed leadership over if it had to.
+pub(crate) fn leader_and_owner(fixture: &Fixture) -> [String; 2] {
+    fixture.wait_until("a leader that is not the owner", A_MINUTE, || {
+        let seen = fixture
+            .cluster
+            .etcd_leader(&THREE)
+            .and_then(|leader| Ok([leader, fixture.cluster.vip_owner()?]));
+        match seen {
+            Ok([leader, owner]) if leader != owner => Look::Done([leader, owner]),
+            Ok(both) => Look::NotYet(format!("{both:?}")),
+            Err(error) => Look::NotYet(chain(&error)),
+        }
+    })
 }
 
 pub(crate) fn wait_for_voters(fixture: &Fixture, nodes: &[&str], voters: usize) {
