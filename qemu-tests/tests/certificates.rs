@@ -108,8 +108,9 @@ fn certificates_are_renewed(due: impl FnOnce(&Fixture) -> Duration) {
         client(AuthorityKind::Etcd),
     );
     let apiserver = fixture.expect(fixture.cluster.apiserver("m1"));
-    let etcd = fixture.expect(node(&fixture, "m1").forward_inside(ETCD_PORT));
     let shown = || {
+        // Anew: after a power cut the inside is another one.
+        let etcd = fixture.expect(node(&fixture, "m1").forward_inside(ETCD_PORT));
         let [apiserver, etcd] = [
             users.certificate(apiserver, "m1"),
             members.certificate(etcd.local, "m1"),

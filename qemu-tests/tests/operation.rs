@@ -48,9 +48,9 @@ fn any_status_tells_what_the_cluster_survives(fixture: &Fixture) {
         });
     }
     let [leader, _] = leader_and_owner(fixture);
-    let told = availability_by(fixture, "m1");
-    assert_eq!(told["voters"], json!(["m1", "m2", "m3"]));
-    assert_eq!(told["leader"], leader.as_str());
+    wait_for_availability(fixture, "m1", |told| {
+        told["leader"] == leader.as_str() && told["voters"] == json!(["m1", "m2", "m3"])
+    });
     let text = fixture.expect(fixture.mastctl(&["--nodes", "m1", "status"]));
     let first = text.lines().next().unwrap_or_default();
     let said = format!("3 of 3 voters healthy, {leader} leads; survives 1 more failure");

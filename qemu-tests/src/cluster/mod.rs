@@ -287,10 +287,13 @@ impl Cluster {
         let ready = ask(&["get", "--raw=/readyz"]).is_ok_and(|answer| answer == "ok");
         // The binding that lets operators in, and the first namespace, come a moment later.
         let usable = ready && ask(&["get", "namespace", "default", "--output=name"]).is_ok();
-        if usable {
-            Ok(())
-        } else {
-            Err(self.access.waits_for(node))
+        if !usable {
+            return Err(self.access.waits_for(node));
+        }
+        match self.vip_by(&node.plan().name) {
+            Ok(told) if told.is_owned => Ok(()),
+            Ok(told) => Err(format!("nobody owns {} as far as it knows", told.address)),
+            Err(error) => Err(crate::error::chain(&error)),
         }
     }
 

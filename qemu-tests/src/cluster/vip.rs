@@ -1,7 +1,6 @@
 //! The virtual address, as the masters see it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::Cluster;
 use crate::{
@@ -30,15 +29,18 @@ impl Cluster {
             .filter(is_on)
             .map(|node| node.plan().name.clone())
             .collect();
-        let told = names.iter().filter_map(|name| self.vip_by(name).ok());
+        let told = names
+            .into_iter()
+            .filter_map(|name| Some((self.vip_by(&name).ok()?, name)));
         let owned = told
-            .filter(|told| told.owner.is_some())
-            .max_by_key(|told| told.epoch);
-        owned.unwrap_or(VipDescription {
+            .filter(|(told, _)| told.owns)
+            .max_by_key(|(told, _)| told.epoch);
+        let (epoch, owner) = owned.map_or((0, None), |(told, name)| (told.epoch, Some(name)));
+        VipDescription {
             address: ENDPOINT.to_string(),
-            owner: None,
-            epoch: 0,
-        })
+            owner,
+            epoch,
+        }
     }
 
     /// The owner's name; an error while nobody says that it is the owner.
@@ -47,19 +49,30 @@ impl Cluster {
         owner.ok_or_else(|| Error::Refused(format!("no master says that it owns {ENDPOINT}")))
     }
 
-    /// What one master says: `owner` is none unless it is the owner.
-    fn vip_by(&self, name: &str) -> Result<VipDescription> {
+    /// What one master says.
+    pub(super) fn vip_by(&self, name: &str) -> Result<ToldOfVip> {
         let status = self.access.status_of(name)?;
-        let told = status
-            .pointer("/nodes/0/status/virtual_addresses/0")
-            .cloned()
-            .unwrap_or_default();
-        let text = |field: &str| told.get(field).and_then(Value::as_str);
-        let owns = text("state") == Some("owner");
-        Ok(VipDescription {
+        // None of a master behind a load balancer.
+        let told = status.pointer("/nodes/0/status/virtual_addresses/0");
+        let text = |field: &str| told?.get(field)?.as_str();
+        let state = text("state");
+        Ok(ToldOfVip {
             address: text("address").unwrap_or_default().to_owned(),
-            owner: owns.then(|| name.to_owned()),
-            epoch: told.get("epoch").and_then(Value::as_u64).unwrap_or(0),
+            owns: state == Some("owner"),
+            is_owned: state.is_none_or(|state| ["owner", "standby"].contains(&state)),
+            epoch: told
+                .and_then(|told| told.get("epoch")?.as_u64())
+                .unwrap_or_default(),
         })
     }
+}
+
+/// What one master says of the virtual address.
+pub(super) struct ToldOfVip {
+    pub(super) address: String,
+    /// It is its own.
+    owns: bool,
+    /// It is its own, or another master's; or the cluster has none.
+    pub(super) is_owned: bool,
+    epoch: u64,
 }
