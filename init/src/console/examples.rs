@@ -3,7 +3,7 @@
 use masthead_api::etcd::{Etcd, EtcdMember, EtcdRole};
 use masthead_api::status::{
     Certificate, Cluster, Disk, DiskState, Exit, Network, Node, NodeKind, Probe, ProbeKind, Seed,
-    SeedAttempt, Service, ServiceState, Status, Supervisor,
+    SeedAttempt, Service, ServiceState, Status, Supervisor, VirtualAddress, VirtualState,
 };
 use masthead_api::{FORMAT, Fingerprint, Reason, ReasonCode, Timestamp};
 
@@ -106,7 +106,16 @@ pub(crate) fn running() -> Status {
             service("kube-apiserver", ServiceState::Ready, Some(72), 9),
             service("kube-scheduler", ServiceState::Starting, Some(73), 9),
         ],
-        virtual_addresses: Vec::new(),
+        virtual_addresses: vec![VirtualAddress {
+            address: "10.20.0.10".into(),
+            state: VirtualState::Standby,
+            owner: Some("m2".into()),
+            since: None,
+            epoch: 3,
+            hold: Some(250),
+            moves: 1,
+            reason: None,
+        }],
         etcd: Some(Etcd {
             member_id: "0000000000000001".into(),
             role: EtcdRole::Leader,

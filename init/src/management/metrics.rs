@@ -13,7 +13,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use masthead_api::etcd::EtcdRole;
-use masthead_api::status::{DiskState, Service, ServiceState, Status};
+use masthead_api::status::{
+    DiskState, Service, ServiceState, Status, VirtualAddress, VirtualState,
+};
 use masthead_api::{Timestamp, routes};
 use masthead_machine::Scale;
 use tokio::net::TcpListener;
@@ -75,6 +77,7 @@ pub fn render(status: &Status) -> String {
         }
     }
     etcd(status, &mut out);
+    addresses(status, &mut out);
     for (name, help, reasons) in [
         (
             "masthead_waiting",
@@ -139,6 +142,33 @@ fn etcd(status: &Status, out: &mut Writer) {
         out.family(name, "gauge", help);
         out.sample(name, &[], value);
     }
+}
+
+fn addresses(status: &Status, out: &mut Writer) {
+    let mut each = |name: &str, kind: &str, help: &str, value: fn(&VirtualAddress) -> u64| {
+        out.family(name, kind, help);
+        for address in &status.virtual_addresses {
+            out.sample(name, &[("address", &address.address)], value(address));
+        }
+    };
+    each(
+        "masthead_vip_owner",
+        "gauge",
+        "1 while this node owns the virtual address.",
+        |address| (address.state == VirtualState::Owner).into(),
+    );
+    each(
+        "masthead_vip_owned",
+        "gauge",
+        "1 while somebody owns the virtual address, as far as this node knows.",
+        |address| address.owner.is_some().into(),
+    );
+    each(
+        "masthead_vip_owners_total",
+        "counter",
+        "How often the virtual address has had another owner since the cluster was founded.",
+        |address| address.epoch,
+    );
 }
 
 fn node(status: &Status, out: &mut Writer) {
