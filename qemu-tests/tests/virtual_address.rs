@@ -78,7 +78,7 @@ fn stories() -> Vec<Story> {
             |it, owner, _| cut(it, owner),
             |it, owner, _| on(it, owner),
             Moves,
-            3,
+            5,
         ),
         story(
             "power cut of etcd's leader",
@@ -102,7 +102,7 @@ fn stories() -> Vec<Story> {
             |it, owner, _| link(it, owner, Link::Down),
             |it, owner, _| link(it, owner, Link::Up),
             Moves,
-            3,
+            5,
         ),
         story(
             "owner cut off from the others",
@@ -174,7 +174,7 @@ fn stories() -> Vec<Story> {
             |it, owner, _| send(it, owner, "supervisor", Signal::Stop),
             nothing,
             Moves,
-            3,
+            5,
         ),
         story(
             STOPPED,
@@ -182,7 +182,7 @@ fn stories() -> Vec<Story> {
             |it, owner, _| send_all(it, owner, &["init", "supervisor"], Signal::Stop),
             |it, owner, _| send_all(it, owner, &["supervisor", "init"], Signal::Continue),
             Moves,
-            3,
+            5,
         ),
         story(
             "the whole owner stopped",
