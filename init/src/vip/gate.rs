@@ -1,4 +1,5 @@
-//! The gate of each virtual address: closed, the kernel neither hears nor says anything of it on this device.
+//! The gate of each virtual address: closed, the kernel neither hears nor says anything of it on this device, but for the question whether
+//! anybody has it.
 //!
 //! It hangs where the device hands frames over and takes them, and knows ARP by sender and target, IP by source and
 //! destination, and neighbour discovery by target. It is open until a deadline that the kernel keeps by two clocks: an element
