@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use fixture::Fixture;
-use masters::{A_MINUTE, THREE, formed, leader_and_owner, node, wait_for_voters};
+use masters::{A_MINUTE, THREE, formed, leader_and_owner, node, wait_for_leader, wait_for_voters};
 use masthead_lab::{
     patience::Look,
     provider::{Power, PowerChange},
@@ -100,7 +100,7 @@ fn masters_reboot_one_at_a_time(fixture: &Fixture) {
     ] {
         assert!(plan.contains(&said), "{said}: {plan}");
     }
-    assert_eq!(fixture.expect(fixture.cluster.etcd_leader(&THREE)), leader);
+    assert_eq!(wait_for_leader(fixture), leader);
 
     // Waits in the background until the leader is back.
     let words = ["reboot", &leader, "--wait", "--wait-timeout", LONG];
@@ -119,7 +119,7 @@ fn masters_reboot_one_at_a_time(fixture: &Fixture) {
 
     assert!(first.wait().expect("it ends").success());
     assert!(has_rebooted(fixture, &leader));
-    assert_ne!(fixture.expect(fixture.cluster.etcd_leader(&THREE)), leader);
+    assert_ne!(wait_for_leader(fixture), leader);
     // It says that it is back when the next one may go.
     done(
         fixture,

@@ -13,7 +13,9 @@ use std::collections::BTreeSet;
 
 use fixture::Fixture;
 use load::{Load, nothing_is_lost};
-use masters::{A_MINUTE, THREE, availability_by, clusters, formed, others, wait_for_voters};
+use masters::{
+    A_MINUTE, THREE, availability_by, clusters, formed, others, wait_for_leader, wait_for_voters,
+};
 use masthead_lab::{partition::Direction, patience::Look};
 
 /// etcd's leader is cut off, which costs an election; clients reach it, and all others, all the while.
@@ -23,7 +25,7 @@ fn a_master_that_is_cut_off_acknowledges_nothing() {
     let one = clusters(&fixture, &THREE);
     for direction in [Direction::Both, Direction::Mute, Direction::Deaf] {
         wait_for_voters(&fixture, &THREE, 3);
-        let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+        let leader = wait_for_leader(&fixture);
         let others = others(&leader);
         let (own, contended) = (Load::through(&fixture, &THREE), Load::contending(&fixture));
         let groups = [

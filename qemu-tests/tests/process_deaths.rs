@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use fixture::{Fixture, SERVICES};
 use load::{Load, nothing_is_lost};
-use masters::{A_MINUTE, THREE, formed, node, others, wait_for_voters};
+use masters::{A_MINUTE, THREE, formed, node, others, wait_for_leader, wait_for_voters};
 use masthead_lab::{
     error::{Result, chain},
     patience::Look,
@@ -76,7 +76,7 @@ fn each_service_that_hangs_is_replaced_and_nothing_is_lost() {
 
 fn a_follower_and_the_leader(fixture: &Fixture) -> [String; 2] {
     wait_for_voters(fixture, &THREE, 3);
-    let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+    let leader = wait_for_leader(fixture);
     [others(&leader)[0].to_owned(), leader]
 }
 

@@ -10,7 +10,9 @@ mod support;
 
 use fixture::Fixture;
 use load::Load;
-use masters::{A_MINUTE, THREE, formed, kubectl_through, node, others, wait_for_voters};
+use masters::{
+    A_MINUTE, THREE, formed, kubectl_through, node, others, wait_for_leader, wait_for_voters,
+};
 use masthead_lab::{
     error::{Result, chain},
     patience::Look,
@@ -33,7 +35,7 @@ fn a_power_cut_of_each_master_in_turn_loses_nothing() {
 fn a_pulled_cable_loses_nothing() {
     let fixture = formed(3);
     wait_for_voters(&fixture, &THREE, 3);
-    let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+    let leader = wait_for_leader(&fixture);
     let node = node(&fixture, &leader);
     let link = |link| fixture.expect(node.set_link(link));
     let load = Load::through(&fixture, &others(&leader));

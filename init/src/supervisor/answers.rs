@@ -66,7 +66,7 @@ impl Node for Board {
         Box::pin(async {
             let members = self.members_needed()?;
             members
-                .move_leader(&Self::cluster(self).await, request)
+                .move_leader(&self.cluster_now().await, request)
                 .await
         })
     }

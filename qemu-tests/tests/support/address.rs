@@ -14,7 +14,7 @@ use masthead_lab::{
 use super::{
     fixture::Fixture,
     load::{TIMEOUT, nothing_is_lost},
-    masters::{A_MINUTE, THREE, wait_for_voters},
+    masters::{A_MINUTE, THREE, wait_for_leader, wait_for_voters},
 };
 
 /// Who writes through the address all the while.
@@ -110,7 +110,7 @@ impl Story {
     /// Puts the address and etcd's leader where they are to be.
     fn stage(&self, fixture: &Fixture) -> VipDescription {
         wait_for_voters(fixture, &THREE, 3);
-        let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+        let leader = wait_for_leader(fixture);
         let owner = wait_for_owner(fixture).owner;
         let other = || THREE.into_iter().find(|name| **name != leader);
         let to = match self.leader {
@@ -132,7 +132,7 @@ impl Story {
 
     /// Without a judgement.
     pub(crate) fn happen(&self, fixture: &Fixture, owner: &str) -> Told {
-        let leader = fixture.expect(fixture.cluster.etcd_leader(&THREE));
+        let leader = wait_for_leader(fixture);
         let witness = fixture.expect(Witness::begin(&fixture.cluster));
         let pace = Pace {
             timeout: TIMEOUT,

@@ -56,6 +56,16 @@ pub(crate) fn bring_back(fixture: &Fixture) {
     fixture.expect(fixture.cluster.wait_until_ready());
 }
 
+/// Who leads etcd, once somebody says that it does: between two leaders nobody may, and masters hand over on their own.
+pub(crate) fn wait_for_leader(fixture: &Fixture) -> String {
+    fixture.wait_until("a leader of etcd", A_MINUTE, || {
+        match fixture.cluster.etcd_leader(&THREE) {
+            Ok(leader) => Look::Done(leader),
+            Err(error) => Look::NotYet(chain(&error)),
+        }
+    })
+}
+
 /// Who leads etcd, and who owns the virtual address, once the owner has handed leadership over if it had to.
 pub(crate) fn leader_and_owner(fixture: &Fixture) -> [String; 2] {
     fixture.wait_until("a leader that is not the owner", A_MINUTE, || {
