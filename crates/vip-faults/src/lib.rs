@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use masthead_machine::{BootTime, Machine};
-use masthead_vip::{Action, Decision, Event, Nonce, Ownership, Record, Seen};
+use masthead_vip::{Action, Change, Decision, Event, Nonce, Ownership, Record, Seen, Version};
 
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -41,11 +41,17 @@ pub enum Fault {
     WrittenWithoutCompare,
     /// The process is not woken by its deadlines.
     DeadlineForgotten,
+    /// A frozen record is written as if it was not.
+    FrozenWritten,
+    /// The owner of a frozen record does not ask whether its round is over.
+    RoundNotAsked,
+    /// It asks its own member only.
+    OnlyOwnMemberAsked,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::HoldFromAnswer,
         Self::LateCommitTakenForRenewal,
         Self::LongerBeforeAcknowledged,
@@ -59,6 +65,9 @@ impl Fault {
         Self::ReservationIgnored,
         Self::WrittenWithoutCompare,
         Self::DeadlineForgotten,
+        Self::FrozenWritten,
+        Self::RoundNotAsked,
+        Self::OnlyOwnMemberAsked,
     ];
 
     /// Whether this is the property that should find it.
@@ -77,8 +86,8 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct Broken {
     fault: Fault,
-    /// What was sent: the hold, none for a release, and the expected revision.
-    sent: BTreeMap<Nonce, (Option<Duration>, i64)>,
+    /// What was sent: the hold, none for a release, and what was expected.
+    sent: BTreeMap<Nonce, (Option<Duration>, Version)>,
     /// Until when the kernel was last told to open.
     open: Option<BootTime>,
     releasing: bool,
@@ -131,7 +140,7 @@ impl Broken {
             Action::Transact {
                 nonce,
                 expected,
-                record,
+                change: Change::Write { record, .. },
                 ..
             } => {
                 let hold = match record {
@@ -200,7 +209,7 @@ impl Broken {
                 } = event
                     && let Some((_, expected)) = self.sent.get(nonce)
                 {
-                    *decision = Decision::Done(*expected);
+                    *decision = Decision::Done(expected.revision);
                 }
             }
             _ => {}
@@ -217,7 +226,11 @@ impl Broken {
             Fault::LongerBeforeAcknowledged => {
                 let hold = actions.iter().find_map(|action| match action {
                     Action::Transact {
-                        record: Record::Held(held),
+                        change:
+                            Change::Write {
+                                record: Record::Held(held),
+                                ..
+                            },
                         ..
                     } => Some(held.terms.hold),
                     _ => None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use masthead_machine::{BootTime, Scale};
 
 use crate::ownership::{Ownership, State};
-use crate::{Action, Held, Note, Record, Seen, Terms};
+use crate::{Action, Change, Held, Note, Record, Seen, Terms};
 
 /// How soon the network is asked again, on a real machine, whether a stranger still has the address.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -13,8 +13,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// Somebody else's address, or nobody's.
 #[derive(Clone, Debug)]
 pub(crate) struct Contending {
-    /// Since when the key is known to be as it is: from then on its owner's time is counted.
+    /// Since when the record is known to be as it is: from then on its owner's time is counted.
     since: BootTime,
+    /// The present round of a frozen record is this node's, when it has waited.
+    claimed: bool,
     reading: Reading,
     probe: Probe,
 }
@@ -41,10 +43,20 @@ enum Probe {
     Clear,
 }
 
+/// What is left to do for the address while its record is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taking {
+    /// The present round is somebody else's.
+    Round,
+    /// It is this node's, whose turn has come.
+    Turn,
+}
+
 impl Contending {
     pub(crate) fn new(now: BootTime) -> Self {
         Self {
             since: now,
+            claimed: false,
             reading: Reading::Needed(now),
             probe: Probe::Needed(now),
         }
@@ -52,6 +64,20 @@ impl Contending {
 
     pub(crate) fn moved(&mut self, now: BootTime) {
         self.since = now;
+        self.claimed = false;
+    }
+
+    /// This node's own deletion has ended the round before.
+    pub(crate) fn claimed(&mut self, now: BootTime) {
+        self.since = now;
+        self.claimed = true;
+    }
+
+    /// The owner of a frozen record has said so. Who owns the next round does not wait for that.
+    pub(crate) fn owner_lives(&mut self, now: BootTime) {
+        if !self.claimed {
+            self.since = now;
+        }
     }
 
     pub(crate) fn begin_anew(&mut self) {
@@ -112,7 +138,15 @@ impl Ownership {
             actions.push(Action::ProbeAddress);
             return;
         }
-        let (expected, epoch) = (seen.revision, seen.record.as_ref().map_or(0, Record::epoch));
+        if seen.version.round.is_some() {
+            let own = contending.claimed || seen.is_held_by(&self.setup.identity);
+            let taking = if own { Taking::Turn } else { Taking::Round };
+            return self.take_frozen(now, taking, actions);
+        }
+        if self.out_of_space && seen.record.is_some() {
+            return self.ask(now, Change::Freeze, actions);
+        }
+        let (expected, epoch) = (seen.version, seen.record.as_ref().map_or(0, Record::epoch));
         let (by, terms) = (self.setup.identity.clone(), self.measured.terms());
         let held = |nonce| {
             Record::Held(Held {
@@ -122,7 +156,7 @@ impl Ownership {
                 terms,
             })
         };
-        self.transact(now, expected, held, actions);
+        self.transact(now, expected, true, held, actions);
     }
 
     /// When there is something to do next, if time alone leads there.
@@ -143,7 +177,7 @@ impl Ownership {
             return None;
         }
         let seen = self.seen.as_ref()?;
-        let at = contending.since + self.wait(seen)?;
+        let at = contending.since + self.wait(seen, contending.claimed)?;
         match (&seen.record, contending.probe) {
             (None, Probe::Asked) => None,
             (None, Probe::Needed(not_before)) => Some(at.max(not_before)),
@@ -155,12 +189,15 @@ impl Ownership {
         let State::Contending(contending) = &self.state else {
             return None;
         };
-        let wait = self.wait(self.seen.as_ref()?)?;
+        let wait = self.wait(self.seen.as_ref()?, contending.claimed)?;
         Some(contending.since + wait <= now)
     }
 
-    /// How long the key must stay as it is before this node takes the address.
-    fn wait(&self, seen: &Seen) -> Option<Duration> {
+    /// How long the record must stay as it is before this node takes the address.
+    fn wait(&self, seen: &Seen, claimed: bool) -> Option<Duration> {
+        if let Some(round) = seen.version.round {
+            return self.wait_frozen(seen, round, claimed);
+        }
         let own = &self.setup.identity;
         match &seen.record {
             // Nobody knows whether there was ever an owner, and which hold was chosen.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use masthead_machine::{BootTime, Scale, Wakes, Woken};
 
-use crate::{Identity, Nonce, Record, Seen};
+use crate::{Identity, Nonce, Record, Seen, Version};
 
 /// What a machine starts from.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,13 +28,33 @@ pub struct Raft {
     pub term: u64,
 }
 
+/// What a transaction changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The record says this.
+    Write {
+        /// What it says.
+        record: Record,
+        /// The record is thawed, if it was frozen, and all rounds lie ahead again.
+        stock: bool,
+    },
+    /// The record is frozen: nobody writes it until it is thawed.
+    Freeze,
+    /// One more round of the frozen record is over.
+    Advance,
+    /// Nothing: it is only to be as expected.
+    Confirm,
+}
+
 /// What became of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is committed; the key has this `mod_revision` now.
+    /// It is committed, or all was as expected, at this revision of the store.
     Done(i64),
-    /// The key was not as expected; this is how it was.
+    /// It was not as expected; this is how it was.
     Refused(Seen),
+    /// etcd has no space for what is written. It may have written it all the same.
+    NoSpace,
     /// Nobody said. It may be committed now, later, or never.
     Unanswered,
 }
@@ -63,6 +83,8 @@ pub enum Event {
     Ready(bool),
     /// Another master has just said that its apiserver can serve.
     OtherReady(String),
+    /// Another master has just said that it owns the address.
+    OwnerSaid(String),
     /// The answer to [`Action::SetGate`].
     GateSet(Option<BootTime>),
     /// The answer to [`Action::SetAddress`].
@@ -93,18 +115,18 @@ impl From<Woken> for Event {
 pub enum Action {
     /// Send [`Event::Woken`] then.
     WakeAt(BootTime),
-    /// Write the key if its `mod_revision` is as expected, at once or never: this counts as the time of sending.
+    /// Make that change if all is as expected, at once or never: this counts as the time of sending. One that changes nothing asks a majority.
     Transact {
         /// Of this transaction; it is in the record, too.
         nonce: Nonce,
-        /// The `mod_revision`; 0 for a key that is not there.
-        expected: i64,
-        /// The new value.
-        record: Record,
+        /// How it has to be.
+        expected: Version,
+        /// What shall be.
+        change: Change,
         /// When it counts as unanswered.
         give_up: BootTime,
     },
-    /// Read the key by the word of a majority, and answer in so long.
+    /// Read the record by the word of a majority, and answer in so long.
     Read(Duration),
     /// Have the kernel let the address through until then and no longer, on `CLOCK_BOOTTIME`; or close the gate now.
     /// The answer is the kernel's.
@@ -154,6 +176,10 @@ pub enum Note {
         /// Its hardware address.
         hardware: String,
     },
-    /// A later release keeps the key.
+    /// A later release keeps the record.
     UnknownFormat,
+    /// etcd has no space: the record is frozen.
+    Frozen,
+    /// etcd has space again.
+    Thawed,
 }

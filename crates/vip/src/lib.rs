@@ -6,6 +6,8 @@
 //! begins, whatever the network delays and whichever answer it loses. That the owner's time is over is the kernel's business:
 //! a gate that closes by itself ([`Action::SetGate`]).
 //!
+//! An etcd that has run out of space takes no renewal. Then ownership goes on in another way (`frozen`).
+//!
 //! - [`Ownership`]: the machine: `contending`, `owning`, `releasing`;
 //! - [`Record`]: the value of the key;
 //! - [`Terms`]: hold and gap, chosen by what etcd takes for a renewal.
@@ -14,6 +16,7 @@
 
 mod contending;
 mod event;
+mod frozen;
 mod gate;
 mod ownership;
 mod owning;
@@ -21,6 +24,7 @@ mod record;
 mod releasing;
 mod terms;
 
-pub use event::{Action, Decision, Event, Note, Raft, Setup};
+pub use event::{Action, Change, Decision, Event, Note, Raft, Setup};
+pub use frozen::ROUNDS;
 pub use ownership::{Ownership, Standing};
-pub use record::{Free, Held, Identity, Nonce, Record, Seen, Terms};
+pub use record::{Free, Held, Identity, Nonce, Record, Seen, Terms, Version};

@@ -6,11 +6,12 @@ use std::time::Duration;
 use masthead_machine::{BootTime, Machine, Random};
 
 use crate::contending::Contending;
+use crate::frozen::Asked;
 use crate::gate::{Address, Gate};
 use crate::owning::Owning;
 use crate::releasing::Releasing;
 use crate::terms::Measured;
-use crate::{Action, Decision, Event, Held, Nonce, Note, Raft, Record, Seen, Setup};
+use crate::{Action, Change, Decision, Event, Nonce, Note, Raft, Record, Seen, Setup, Version};
 
 /// Between two tries, on a real machine, after one that nobody answered.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(20);
@@ -38,9 +39,15 @@ pub struct Ownership {
     pub(crate) measured: Measured,
     /// Transactions that may still be committed, in the order in which they were sent.
     pub(crate) sent: Vec<Sent>,
-    /// The one whose answer is awaited.
+    /// The transaction whose answer is awaited.
     pub(crate) awaiting: Option<Nonce>,
-    /// The newest sight of the key.
+    /// The same, if it writes nothing.
+    pub(crate) asked: Option<Asked>,
+    /// etcd has said that it has no space, and the record is not frozen yet.
+    pub(crate) out_of_space: bool,
+    /// Who has said last that it owns the address, and when.
+    pub(crate) said: Option<(String, BootTime)>,
+    /// The newest sight of the record.
     pub(crate) seen: Option<Seen>,
 }
 
@@ -58,8 +65,9 @@ pub(crate) enum State {
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) nonce: Nonce,
+    /// When it was sent, or when it was known not to be committed yet.
     pub(crate) at: BootTime,
-    expected: i64,
+    expected: Version,
     record: Record,
 }
 
@@ -77,10 +85,10 @@ impl Sent {
 /// Where a node stands, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The key was not seen yet.
+    /// The record was not seen yet.
     Unknown,
-    /// Somebody else owns the address, or nobody.
-    Other(Option<Held>),
+    /// Somebody else owns the address, as far as it is known, or nobody.
+    Other(Option<String>),
     /// This node does, and the kernel lets it answer until then; until a renewal is acknowledged it does not.
     Owner(Option<BootTime>),
     /// This node lets go of it.
@@ -118,6 +126,9 @@ impl Ownership {
             raft: Raft::default(),
             sent: Vec::new(),
             awaiting: None,
+            asked: None,
+            out_of_space: false,
+            said: None,
             seen: None,
         }
     }
@@ -129,15 +140,12 @@ impl Ownership {
             State::Releasing(_) => Standing::Releasing,
             State::Contending(_) => match &self.seen {
                 None => Standing::Unknown,
-                Some(seen) => Standing::Other(match &seen.record {
-                    Some(Record::Held(held)) => Some(held.clone()),
-                    _ => None,
-                }),
+                Some(_) => Standing::Other(self.owner().0.map(str::to_owned)),
             },
         }
     }
 
-    /// What the key says by the newest sight of it.
+    /// What the record says by the newest sight of it.
     pub fn record(&self) -> Option<&Record> {
         self.seen.as_ref()?.record.as_ref()
     }
@@ -182,6 +190,7 @@ impl Ownership {
             Event::OtherReady(name) => {
                 self.others.insert(name, now);
             }
+            Event::OwnerSaid(name) => self.owner_said(now, name),
             Event::GateSet(until) => self.gate.answered(until),
             Event::AddressSet(there) => self.address.answered(there),
             Event::ConnectionsDestroyed => {
@@ -212,51 +221,73 @@ impl Ownership {
         if self.awaiting == Some(nonce) {
             self.awaiting = None;
         }
+        if let Some(asked) = self.take_asked(nonce) {
+            return self.asked_decided(now, &asked, decision, actions);
+        }
         let Some(place) = self.sent.iter().position(|sent| sent.nonce == nonce) else {
             // A watch was faster.
             return;
         };
         match decision {
-            Decision::Done(revision) => self.acknowledged(now, place, revision, actions),
+            Decision::Done(revision) => {
+                let record = Some(self.sent[place].record.clone());
+                let version = Version::thawed(revision);
+                let seen = Seen {
+                    as_of: revision,
+                    version,
+                    record,
+                };
+                self.observe(now, seen, actions);
+            }
             Decision::Refused(seen) => {
                 self.sent.remove(place);
                 self.observe(now, seen, actions);
+            }
+            Decision::NoSpace => {
+                self.out_of_space = true;
+                // Who contends goes on at once, and freezes the record, if there is one.
+                let contends = matches!(self.state, State::Contending(_));
+                if !contends || self.record().is_none() {
+                    self.unanswered(now);
+                }
             }
             Decision::Unanswered => self.unanswered(now),
         }
     }
 
-    /// Somebody says how the key is, or was.
-    fn observe(&mut self, now: BootTime, seen: Seen, actions: &mut Vec<Action>) {
+    /// Somebody says how the record is, or was.
+    pub(crate) fn observe(&mut self, now: BootTime, seen: Seen, actions: &mut Vec<Action>) {
         let newest = self.seen.as_ref().map_or(i64::MIN, |seen| seen.as_of);
         if seen.as_of < newest {
             return;
         }
         let nonce = seen.record.as_ref().and_then(Record::nonce);
         let own = self.sent.iter().position(|sent| Some(sent.nonce) == nonce);
-        let moved = self.revision() != Some(seen.revision);
-        let revision = seen.revision;
-        self.seen = Some(seen);
-        if let Some(place) = own {
-            return self.acknowledged(now, place, revision, actions);
+        let version = seen.version;
+        let moved = self.version() != Some(version);
+        let before = self.seen.replace(seen).map(|seen| seen.version);
+        actions.extend(Note::of_change(before, version).map(Action::Note));
+        // After the first round of a frozen record it says only what was.
+        if let Some(place) = own.filter(|_| version.round.is_none_or(|round| round == 0)) {
+            return self.acknowledged(now, place, version, actions);
         }
-        // What expects another revision than the present one comes too late for ever.
-        self.sent.retain(|sent| sent.expected == revision);
+        // What expects another version than the present one comes too late for ever.
+        self.sent.retain(|sent| sent.expected == version);
         if moved {
             self.moved(now, actions);
         }
     }
 
-    /// The `mod_revision` that this node acts upon.
-    pub(crate) fn revision(&self) -> Option<i64> {
+    /// What this node acts upon.
+    pub(crate) fn version(&self) -> Option<Version> {
         match &self.state {
-            State::Owning(owning) => Some(owning.revision),
-            State::Releasing(releasing) => Some(releasing.revision),
-            State::Contending(_) => self.seen.as_ref().map(|seen| seen.revision),
+            State::Owning(owning) => Some(owning.version),
+            State::Releasing(releasing) => Some(releasing.version),
+            State::Contending(_) => self.seen.as_ref().map(|seen| seen.version),
         }
     }
 
-    /// The key was changed, and not by a transaction of this machine.
+    /// The record was changed, and not by a transaction of this machine.
     fn moved(&mut self, now: BootTime, actions: &mut Vec<Action>) {
         let Some(seen) = self.seen.clone() else {
             return;
@@ -264,12 +295,11 @@ impl Ownership {
         if let Some(Record::Held(held)) = &seen.record {
             self.measured.adopt(held.terms);
         }
-        let is_own =
-            matches!(&seen.record, Some(Record::Held(held)) if held.by == self.setup.identity);
+        let is_own = seen.is_held_by(&self.setup.identity);
         match &mut self.state {
-            // One of this boot's earlier transactions, of whose time of sending nothing is known.
-            State::Owning(owning) if is_own => owning.adopt(now, seen.revision),
-            State::Releasing(releasing) if is_own => releasing.revision = seen.revision,
+            // Frozen, or one of this boot's earlier transactions, of whose time of sending nothing is known.
+            State::Owning(owning) if is_own => owning.adopt(now, seen.version),
+            State::Releasing(releasing) if is_own => releasing.version = seen.version,
             State::Contending(contending) => contending.moved(now),
             State::Owning(_) | State::Releasing(_) => {
                 actions.push(Action::Note(Note::Lost));
@@ -286,38 +316,41 @@ impl Ownership {
         &mut self,
         now: BootTime,
         place: usize,
-        revision: i64,
+        version: Version,
         actions: &mut Vec<Action>,
     ) {
+        self.out_of_space = false;
         let sent = self.sent[place].clone();
         self.measured.took(now.since(sent.at));
         // They all expected what was there before.
         self.sent.clear();
-        if self.seen.as_ref().is_none_or(|seen| seen.as_of < revision) {
-            self.seen = Some(Seen {
-                as_of: revision,
-                revision,
-                record: Some(sent.record.clone()),
-            });
-        }
         let Some(until) = sent.limit() else {
             return self.released(now, actions);
         };
         match &mut self.state {
-            State::Owning(owning) => owning.renewed(revision, until),
-            State::Releasing(releasing) => releasing.revision = revision,
-            State::Contending(_) => {
-                let epoch = sent.record.epoch();
-                actions.push(Action::Note(Note::Won { epoch }));
-                self.state = State::Owning(Owning::new(now, revision, epoch, until));
-                if self.draining {
-                    self.release(now, None, actions);
-                }
-            }
+            State::Owning(owning) => owning.renewed(version, until),
+            State::Releasing(releasing) => releasing.version = version,
+            State::Contending(_) => self.won(now, version, sent.record.epoch(), until, actions),
         }
     }
 
-    fn unanswered(&mut self, now: BootTime) {
+    /// From here on the address is this node's.
+    pub(crate) fn won(
+        &mut self,
+        now: BootTime,
+        version: Version,
+        epoch: u64,
+        until: BootTime,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::Note(Note::Won { epoch }));
+        self.state = State::Owning(Owning::new(now, version, epoch, until));
+        if self.draining {
+            self.release(now, None, actions);
+        }
+    }
+
+    pub(crate) fn unanswered(&mut self, now: BootTime) {
         let again = now + self.setup.scale * TRY_AGAIN;
         match &mut self.state {
             State::Contending(contending) => contending.begin_anew(),
@@ -332,15 +365,16 @@ impl Ownership {
         }
     }
 
-    /// Sends a transaction that makes the key say this of the present owner.
+    /// Sends a transaction that makes the record say this, and that stocks the rounds, if it is to.
     pub(crate) fn transact(
         &mut self,
         now: BootTime,
-        expected: i64,
+        expected: Version,
+        stock: bool,
         record: impl FnOnce(Nonce) -> Record,
         actions: &mut Vec<Action>,
     ) {
-        let nonce = Nonce(self.random.bits());
+        let nonce = self.draw_nonce();
         let record = record(nonce);
         let gap = self.measured.terms().gap;
         self.awaiting = Some(nonce);
@@ -353,9 +387,13 @@ impl Ownership {
         actions.push(Action::Transact {
             nonce,
             expected,
-            record,
+            change: Change::Write { record, stock },
             give_up: now + gap,
         });
+    }
+
+    pub(crate) fn draw_nonce(&mut self) -> Nonce {
+        Nonce(self.random.bits())
     }
 
     /// The earliest end of what the transactions on their way promise: one of them may be committed, and seen.

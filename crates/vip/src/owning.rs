@@ -3,13 +3,13 @@
 use masthead_machine::BootTime;
 
 use crate::ownership::{Ownership, State};
-use crate::{Action, Held, Note, Record};
+use crate::{Action, Change, Held, Note, Record, Version};
 
 /// This node's address.
 #[derive(Clone, Debug)]
 pub(crate) struct Owning {
-    /// The key's `mod_revision` by the last acknowledged renewal.
-    pub(crate) revision: i64,
+    /// The record by the last acknowledged renewal.
+    pub(crate) version: Version,
     pub(crate) epoch: u64,
     /// The end of this node's time, by the last acknowledged renewal; none when it is over.
     pub(crate) until: Option<BootTime>,
@@ -17,31 +17,48 @@ pub(crate) struct Owning {
     pub(crate) send_at: BootTime,
     /// A shorter hold is about to be sent: the gate must close as early before that.
     cap: Option<BootTime>,
+    /// While the record is frozen, when it is tried again to write it.
+    thaw_at: Option<BootTime>,
     told_unready: bool,
 }
 
 impl Owning {
     /// By a claim that was sent in time, or not.
-    pub(crate) fn new(now: BootTime, revision: i64, epoch: u64, until: BootTime) -> Self {
+    pub(crate) fn new(now: BootTime, version: Version, epoch: u64, until: BootTime) -> Self {
         Self {
-            revision,
+            version,
             epoch,
             until: Some(until),
             send_at: now,
             cap: None,
+            thaw_at: None,
             told_unready: false,
         }
     }
 
-    pub(crate) fn renewed(&mut self, revision: i64, until: BootTime) {
-        self.revision = revision;
+    pub(crate) fn renewed(&mut self, version: Version, until: BootTime) {
+        self.version = version;
         self.until = Some(until);
     }
 
-    /// The key is this boot's by a transaction of which only that is known.
-    pub(crate) fn adopt(&mut self, now: BootTime, revision: i64) {
-        self.revision = revision;
+    /// All is as it was, and so is the hold.
+    pub(crate) fn confirmed(&mut self, until: BootTime) {
+        self.until = self.until.max(Some(until));
+    }
+
+    /// The record is this boot's by a transaction of which only that is known, or frozen.
+    pub(crate) fn adopt(&mut self, now: BootTime, version: Version) {
+        self.version = version;
         self.send_at = now;
+    }
+
+    /// Whether it is time to try to write; then not before that instant again.
+    pub(crate) fn is_to_thaw(&mut self, now: BootTime, again: BootTime) -> bool {
+        let is_time = self.thaw_at.is_none_or(|at| at <= now);
+        if is_time {
+            self.thaw_at = Some(again);
+        }
+        is_time
     }
 
     pub(crate) fn readiness_changed(&mut self) {
@@ -96,13 +113,20 @@ impl Ownership {
         let State::Owning(owning) = &mut self.state else {
             return;
         };
+        if owning.version.round.is_some() {
+            return self.renew_frozen(now, actions);
+        }
+        if self.out_of_space {
+            owning.send_at = now + terms.pace();
+            return self.ask(now, Change::Freeze, actions);
+        }
         if open > Some(ends) {
             owning.cap = Some(owning.cap.map_or(ends, |cap| cap.min(ends)));
             return;
         }
         owning.cap = None;
         owning.send_at = now + terms.pace();
-        let (by, epoch, expected) = (self.setup.identity.clone(), owning.epoch, owning.revision);
+        let (by, epoch, expected) = (self.setup.identity.clone(), owning.epoch, owning.version);
         let held = |nonce| {
             Record::Held(Held {
                 by,
@@ -111,7 +135,7 @@ impl Ownership {
                 terms,
             })
         };
-        self.transact(now, expected, held, actions);
+        self.transact(now, expected, false, held, actions);
     }
 
     /// When there is something to do next, if time alone leads there.

@@ -1,4 +1,5 @@
-//! What etcd keeps of a virtual address: one key, which changes by compare-and-swap on its `mod_revision` only.
+//! What etcd keeps of a virtual address: one key, which changes by compare-and-swap on its `mod_revision` only, and beside it keys that
+//! are there to be deleted (see `frozen`).
 
 use std::time::Duration;
 
@@ -61,15 +62,42 @@ pub struct Free {
     pub reserved: Duration,
 }
 
-/// The key as somebody saw it.
+/// What a transaction expects of the record, and of the keys beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// The record's `mod_revision`; 0 when there is none.
+    pub revision: i64,
+    /// While the record is frozen (see `frozen`), how many rounds are over.
+    pub round: Option<u32>,
+}
+
+impl Version {
+    /// Of a record that is not frozen.
+    pub fn thawed(revision: i64) -> Self {
+        Self {
+            revision,
+            round: None,
+        }
+    }
+}
+
+/// The record as somebody saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The revision of the whole store at which this was so: of two sights the later one.
     pub as_of: i64,
-    /// The key's `mod_revision`; 0 when there is no key.
-    pub revision: i64,
+    /// Which one it is.
+    pub version: Version,
     /// What it says, if it is there.
     pub record: Option<Record>,
+}
+
+impl Seen {
+    /// Whether a node owns the address by this, in that boot. Who owns a later round than the first one stands nowhere.
+    pub(crate) fn is_held_by(&self, identity: &Identity) -> bool {
+        let first = self.version.round.is_none_or(|round| round == 0);
+        first && matches!(&self.record, Some(Record::Held(held)) if held.by == *identity)
+    }
 }
 
 impl Record {

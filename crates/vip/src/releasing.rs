@@ -1,20 +1,20 @@
 //! Letting go of the address, in an order in which nobody notices: clients make new connections, the gate is closed, the
-//! address is gone, and only then the key says who may take it.
+//! address is gone, and only then the record says who may take it. While it is frozen it cannot say so: whoever misses the owner takes it.
 
 use masthead_machine::BootTime;
 
 use crate::ownership::{Ownership, State};
-use crate::{Action, Free, Note, Record};
+use crate::{Action, Change, Free, Note, ROUNDS, Record, Version};
 
 /// On its way to somebody else.
 #[derive(Clone, Debug)]
 pub(crate) struct Releasing {
-    /// The key's `mod_revision`.
-    pub(crate) revision: i64,
+    /// The record by the last acknowledged renewal.
+    pub(crate) version: Version,
     epoch: u64,
     heir: Option<String>,
     stage: Stage,
-    /// When the key is written next.
+    /// When the record is written next.
     pub(crate) send_at: BootTime,
 }
 
@@ -67,7 +67,7 @@ impl Ownership {
             Stage::Closing
         };
         self.state = State::Releasing(Releasing {
-            revision: owning.revision,
+            version: owning.version,
             epoch: owning.epoch,
             heir,
             stage,
@@ -100,8 +100,22 @@ impl Ownership {
             }
             releasing.stage = Stage::Telling;
         }
-        if self.awaiting.is_none() && releasing.send_at <= now {
-            let (expected, epoch) = (releasing.revision, releasing.epoch);
+        if self.awaiting.is_some() || releasing.send_at > now {
+            return Some((None, false));
+        }
+        match releasing.version.round {
+            // Nobody can own it after this.
+            Some(ROUNDS..) => self.released(now, actions),
+            Some(_) => self.ask(now, Change::Advance, actions),
+            None if self.out_of_space => self.ask(now, Change::Freeze, actions),
+            None => self.tell_free(now, actions),
+        }
+        Some((None, false))
+    }
+
+    fn tell_free(&mut self, now: BootTime, actions: &mut Vec<Action>) {
+        if let State::Releasing(releasing) = &self.state {
+            let (expected, epoch) = (releasing.version, releasing.epoch);
             let heir = releasing.heir.clone();
             let reserved = self.measured.terms().wait();
             let free = |nonce| {
@@ -112,12 +126,11 @@ impl Ownership {
                     reserved,
                 })
             };
-            self.transact(now, expected, free, actions);
+            self.transact(now, expected, false, free, actions);
         }
-        Some((None, false))
     }
 
-    /// The key says that the address is free.
+    /// The record says that the address is free.
     pub(crate) fn released(&mut self, now: BootTime, actions: &mut Vec<Action>) {
         if let State::Releasing(releasing) = &self.state {
             let heir = releasing.heir.clone();

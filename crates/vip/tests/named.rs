@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use masthead_machine::{BootTime, Machine as _, Scale};
 use masthead_vip::{
-    Action, Decision, Event, Free, Held, Identity, Nonce, Note, Ownership, Raft, Record, Seen,
-    Setup, Standing, Terms,
+    Action, Change, Decision, Event, Free, Held, Identity, Nonce, Note, Ownership, Raft, Record,
+    Seen, Setup, Standing, Terms, Version,
 };
 
 const LED: Event = Event::Raft(Raft {
@@ -40,7 +40,7 @@ fn held(by: Identity, nonce: u64, epoch: u64) -> Record {
 fn seen(revision: i64, record: Option<Record>) -> Seen {
     Seen {
         as_of: revision,
-        revision: record.as_ref().map_or(0, |_| revision),
+        version: Version::thawed(record.as_ref().map_or(0, |_| revision)),
         record,
     }
 }
@@ -123,14 +123,14 @@ impl Node {
             Action::Transact {
                 nonce,
                 expected,
-                record,
+                change: Change::Write { record, .. },
                 ..
             },
         ] = actions
         else {
             panic!("no transaction: {actions:?}");
         };
-        (*nonce, *expected, record.clone())
+        (*nonce, expected.revision, record.clone())
     }
 
     /// Owns the address since 2000 ms by revision 10, until 2500 ms.

@@ -31,6 +31,10 @@ pub(crate) struct Scenario {
     pub(crate) unready: u16,
     pub(crate) releases: u16,
     pub(crate) slow_disks: u16,
+    /// etcd has no space for a while.
+    pub(crate) no_space: u16,
+    /// From then on it has none any more, if that comes.
+    pub(crate) full_from: Option<Duration>,
     /// What anything takes at most, when nothing goes wrong.
     pub(crate) latency: Duration,
     /// Renewals after which the hold becomes shorter.
@@ -60,6 +64,8 @@ impl Scenario {
             unready: often(40),
             releases: often(50),
             slow_disks: often(60),
+            no_space: often(30),
+            full_from: (random.below(4) == 0).then(|| random.up_to(CALM_FROM.since_boot())),
             latency: [0, 1, 5].map(Duration::from_millis)
                 [usize::try_from(random.below(3)).expect("a small number")],
             window: [3, 8, 128][usize::try_from(random.below(3)).expect("a small number")],

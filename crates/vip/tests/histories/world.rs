@@ -6,7 +6,7 @@ use std::time::Duration;
 use masthead_machine::{BootTime, Machine, Scale};
 use masthead_simulator::{Environment, Node, Schedule};
 use masthead_vip::{
-    Action, Decision, Event, Identity, Nonce, Note, Ownership, Raft, Record, Setup,
+    Action, Change, Decision, Event, Identity, Nonce, Note, Ownership, Raft, Setup, Version,
 };
 
 use crate::clock::Clock;
@@ -61,14 +61,16 @@ pub(crate) enum Happening {
     StartSupervisor(usize),
     Heal,
     Elect,
+    /// etcd has space, or not.
+    Space(bool),
     BecomeReady(usize),
     Undrain(usize),
 }
 
 #[derive(Clone, Debug)]
 struct Transaction {
-    expected: i64,
-    record: Record,
+    expected: Version,
+    change: Change,
     life: u64,
     answered: bool,
 }
@@ -89,6 +91,8 @@ struct Kernel {
     /// Hosts of the same side can talk.
     side: u64,
     raft: Raft,
+    /// What its member has shown last.
+    shown: Option<Version>,
     deciding: BTreeMap<Nonce, Transaction>,
 }
 
@@ -179,6 +183,15 @@ impl World {
         2 * reached > self.hosts.len()
     }
 
+    /// Whether it is only asked for what the own member shows.
+    fn is_as_shown(&self, host: usize, nonce: Nonce) -> bool {
+        let kernel = &self.hosts[host];
+        let asked = kernel.deciding.get(&nonce);
+        asked.is_some_and(|asked| {
+            asked.change == Change::Confirm && kernel.shown == Some(asked.expected)
+        })
+    }
+
     fn show_later(&mut self, schedule: &mut Schedule<Self>, host: usize) {
         let mut delay = schedule.random().up_to(self.scenario.latency);
         if schedule.mishap(self.scenario.late_sights, "a member shows a change late") {
@@ -262,6 +275,11 @@ impl World {
             }
             let time = schedule.random().up_to(5 * SECOND);
             schedule.happen_after(time, Happening::Heal);
+        }
+        if self.etcd.space && schedule.mishap(self.scenario.no_space, "etcd has no space") {
+            self.etcd.space = false;
+            let time = schedule.random().up_to(8 * SECOND);
+            schedule.happen_after(time, Happening::Space(true));
         }
         if self.hosts[host].ready && schedule.mishap(self.scenario.unready, "an apiserver fails") {
             self.hosts[host].ready = false;
@@ -388,6 +406,7 @@ impl Environment for World {
                 ready: true,
                 side: 0,
                 raft: Raft::default(),
+                shown: None,
                 deciding: BTreeMap::new(),
             });
             self.start(schedule, host);
@@ -401,6 +420,9 @@ impl Environment for World {
             }
         }
         schedule.happen_after(100 * MILLISECOND, Happening::Elect);
+        if let Some(time) = self.scenario.full_from {
+            schedule.happen_after(time, Happening::Space(false));
+        }
     }
 
     fn act(
@@ -419,12 +441,12 @@ impl Environment for World {
             Action::Transact {
                 nonce,
                 expected,
-                record,
+                change,
                 give_up,
             } => {
                 let transaction = Transaction {
                     expected,
-                    record,
+                    change,
                     life,
                     answered: false,
                 };
@@ -489,10 +511,13 @@ impl Environment for World {
             Happening::Fate(host) => self.fate(schedule, host),
             Happening::Publish(host) => {
                 schedule.happen_after(PUBLISH, Happening::Publish(host));
-                if self.hosts[host].ready && self.hosts[host].powered {
-                    for other in 0..self.hosts.len() {
-                        if other != host && self.connected(host, other) {
-                            let event = Event::OtherReady(Self::host_name(host));
+                let owns = self.hosts[host].gate > Some(schedule.now());
+                for other in 0..self.hosts.len() {
+                    if other != host && self.connected(host, other) {
+                        let name = || Self::host_name(host);
+                        let ready = self.hosts[host].ready.then(|| Event::OtherReady(name()));
+                        let owner = owns.then(|| Event::OwnerSaid(name()));
+                        for event in ready.into_iter().chain(owner) {
                             hear_after(schedule, MILLISECOND, other, event);
                         }
                     }
@@ -512,6 +537,10 @@ impl Environment for World {
             }
             Happening::Arrive(host, nonce) => {
                 let is_there = self.hosts[host].deciding.contains_key(&nonce);
+                if self.fault == Some(Fault::OnlyOwnMemberAsked) && self.is_as_shown(host, nonce) {
+                    self.decide(schedule, host, nonce, Decision::Done(0));
+                    return Ok(());
+                }
                 let lost =
                     schedule.mishap(self.scenario.lost_transactions, "a transaction is lost");
                 if !is_there || lost || !self.is_served(host) {
@@ -535,21 +564,24 @@ impl Environment for World {
                 let Some(transaction) = self.hosts[host].deciding.get(&nonce).cloned() else {
                     return Ok(());
                 };
-                let expected = match self.fault {
-                    Some(Fault::WrittenWithoutCompare) => self.etcd.seen.revision,
-                    _ => transaction.expected,
-                };
-                let robbed = self.etcd.robbed_heir(&transaction.record, schedule.now());
-                if let Some(heir) = robbed.filter(|_| self.etcd.seen.revision == expected) {
+                let now = schedule.now();
+                let Transaction {
+                    expected, change, ..
+                } = &transaction;
+                let is_expected = self.etcd.seen.version == *expected;
+                let robbed = self.etcd.robbed_heir(change, now);
+                if let Some(heir) = robbed.filter(|_| is_expected && self.etcd.space) {
                     let name = Self::host_name(host);
                     return Err(format!(
                         "taken from the heir: {name} was faster than {heir}"
                     ));
                 }
+                let before = self.etcd.seen.as_of;
+                let all_the_same = !self.etcd.space && schedule.random().per_mille(100);
                 let decision = self
                     .etcd
-                    .commit(schedule.now(), expected, transaction.record);
-                if self.etcd.is_by(nonce) {
+                    .commit(now, *expected, change, all_the_same, self.fault);
+                if self.etcd.seen.as_of != before {
                     self.show_all(schedule);
                 }
                 let lost = schedule.mishap(self.scenario.lost_answers, "an answer is lost");
@@ -564,6 +596,7 @@ impl Environment for World {
                 if self.hosts[host].powered {
                     if self.is_served(host) {
                         let seen = self.etcd.seen.clone();
+                        self.hosts[host].shown = Some(seen.version);
                         hear_after(schedule, Duration::ZERO, host, Event::Saw(seen));
                     } else {
                         schedule.happen_after(100 * MILLISECOND, Happening::Show(host));
@@ -616,6 +649,10 @@ impl Environment for World {
                 self.show_all(schedule);
             }
             Happening::Elect => self.elect(schedule),
+            Happening::Space(space) => {
+                let is_full = |from: Duration| from <= schedule.now().since_boot();
+                self.etcd.space = space && !self.scenario.full_from.is_some_and(is_full);
+            }
             Happening::BecomeReady(host) => {
                 self.hosts[host].ready = true;
                 hear_after(schedule, MILLISECOND, host, Event::Ready(true));
