@@ -97,6 +97,7 @@ mod tests {
             raft_applied_index: 7,
             db_size: 1,
             db_in_use: 1,
+            db_quota: 0,
             errors: Vec::new(),
             members: (1..=4).rev().map(member).collect(),
             disruption: None,

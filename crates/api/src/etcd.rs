@@ -38,6 +38,9 @@ pub struct Etcd {
     pub db_size: u64,
     /// What of it is in use, in bytes; the rest is free for new entries.
     pub db_in_use: u64,
+    /// What the file may take, in bytes; at this size etcd takes no more writes. 0 when the member does not say.
+    #[serde(default)]
+    pub db_quota: u64,
     /// Alarms and other faults, in etcd's words.
     #[serde(default)]
     pub errors: Vec<String>,

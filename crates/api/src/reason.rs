@@ -91,6 +91,10 @@ open_enum! {
         IdentityDamaged = "identity-damaged",
         /// etcd ran here before, and its data is gone or foreign.
         EtcdAmnesiac = "etcd-amnesiac",
+        /// etcd's database has nearly reached its quota.
+        EtcdSpaceLow = "etcd-space-low",
+        /// etcd takes no writes: its database has reached its quota.
+        EtcdNoSpace = "etcd-no-space",
         /// A service waits until another one is ready.
         ServiceDependency = "service-dependency",
         /// A service was started and is not ready yet.
@@ -374,6 +378,14 @@ impl ReasonCode {
             Self::ApiserverWouldBeLost => (
                 "No other master's kube-apiserver is ready.",
                 "Look at the others' with `mastctl status`. `--accept-outage` goes without.",
+            ),
+            Self::EtcdSpaceLow => (
+                "etcd's database takes 80 % of its quota or more.",
+                "Masthead compacts and defragments it by itself. If it stays as large, what is in use has to become less: delete objects, or raise `quota-backend-bytes` in the seed.",
+            ),
+            Self::EtcdNoSpace => (
+                "etcd's database has reached its quota: Kubernetes takes no changes, and deletions still.",
+                "Delete objects, with `kubectl delete`. Masthead then compacts and defragments the database, and has etcd take writes again, by itself.",
             ),
             Self::FirewallMissing => (
                 "The kernel refuses the host's firewall: every port of this master can be reached by everybody.",

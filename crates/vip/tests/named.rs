@@ -328,3 +328,122 @@ fn a_shorter_hold_is_sent_when_the_kernel_has_a_shorter_deadline() {
     }
     panic!("the hold is never shorter");
 }
+
+/// The only transaction that is asked for, which writes nothing.
+fn question(actions: &[Action]) -> (Nonce, Version, Change) {
+    let [
+        Action::Transact {
+            nonce,
+            expected,
+            change,
+            ..
+        },
+    ] = actions
+    else {
+        panic!("no transaction: {actions:?}");
+    };
+    (*nonce, *expected, change.clone())
+}
+
+fn frozen(revision: i64, round: u32) -> Version {
+    Version {
+        revision,
+        round: Some(round),
+    }
+}
+
+#[test]
+fn an_owner_that_is_told_of_no_space_owns_on_by_asking_and_thaws_when_it_can() {
+    let mut node = Node::owning();
+    let (nonce, ..) = Node::transaction(&node.at(at(2167)));
+    let decision = Decision::NoSpace;
+    assert_eq!(node.hear(Event::Decided { nonce, decision }), []);
+    let (nonce, expected, change) = question(&node.at(at(2187)));
+    assert_eq!((expected, change), (Version::thawed(11), Change::Freeze));
+    let decision = Decision::Done(12);
+    // It tries to write at once, and then now and then.
+    let actions = node.hear(Event::Decided { nonce, decision });
+    assert_eq!(node.notes.last(), Some(&Note::Frozen));
+    let (thaw, expected, change) = question(&actions);
+    assert_eq!(expected, frozen(11, 0));
+    assert!(matches!(change, Change::Write { stock: true, .. }));
+    let decision = Decision::NoSpace;
+    assert_eq!(
+        node.hear(Event::Decided {
+            nonce: thaw,
+            decision
+        }),
+        []
+    );
+    let mut now = 2187;
+    for _ in 0..11 {
+        now += 20;
+        let (nonce, expected, change) = question(&node.at(at(now)));
+        assert_eq!((expected, change), (frozen(11, 0), Change::Confirm));
+        let decision = Decision::Done(12);
+        node.now = at(now + 5);
+        assert_eq!(node.hear(Event::Decided { nonce, decision }), []);
+        assert_eq!(node.gate, Some(at(now + 500)), "from when it asked");
+        now += 147;
+    }
+    let (nonce, expected, _) = question(&node.at(at(4200)));
+    assert_eq!(expected, frozen(11, 0));
+    let decision = Decision::Done(40);
+    let actions = node.hear(Event::Decided { nonce, decision });
+    assert_eq!(node.notes.last(), Some(&Note::Thawed));
+    assert_eq!(actions, []);
+    let (_, expected, _) = Node::transaction(&node.at(at(4367)));
+    assert_eq!(expected, 40);
+}
+
+#[test]
+fn who_misses_the_owner_of_a_frozen_record_ends_its_round_and_waits() {
+    let record = Some(held(identity("m2", "b"), 9, 3));
+    let key = |as_of, round| Seen {
+        as_of,
+        version: frozen(5, round),
+        record: record.clone(),
+    };
+    let mut node = Node::beside(at(1000), key(7, 0));
+    assert_eq!(node.at(at(2000)), []);
+    node.hear(Event::OwnerSaid("m2".to_owned()));
+    assert_eq!(node.at(at(3649)), []);
+    let (nonce, expected, change) = question(&node.at(at(3650)));
+    assert_eq!((expected, change), (frozen(5, 0), Change::Advance));
+    let decision = Decision::Done(8);
+    assert_eq!(node.hear(Event::Decided { nonce, decision }), []);
+    // The owner before may be heard for a while.
+    node.now = at(3800);
+    node.hear(Event::OwnerSaid("m2".to_owned()));
+    assert_eq!(node.at(at(4299)), []);
+    let (nonce, expected, change) = question(&node.at(at(4300)));
+    assert_eq!((expected, change), (frozen(5, 1), Change::Confirm));
+    assert_eq!(node.gate, None);
+    let decision = Decision::Done(8);
+    node.hear(Event::Decided { nonce, decision });
+    assert_eq!(node.gate, Some(at(4800)));
+    assert_eq!(node.ownership.owner(), (Some("m1"), 4));
+    assert!(node.notes.contains(&Note::Won { epoch: 4 }));
+}
+
+#[test]
+fn who_is_not_told_that_its_deletion_ended_the_round_owns_nothing_by_it() {
+    let record = Some(held(identity("m2", "b"), 9, 3));
+    let key = |as_of, round| Seen {
+        as_of,
+        version: frozen(5, round),
+        record: record.clone(),
+    };
+    let mut node = Node::beside(at(1000), key(7, 0));
+    let (nonce, ..) = question(&node.at(at(2650)));
+    let decision = Decision::Unanswered;
+    let actions = node.hear(Event::Decided { nonce, decision });
+    assert_eq!(actions, [Action::Read(millis(150))]);
+    node.hear(Event::Read(key(8, 1)));
+    assert_eq!(node.at(at(2650 + 1649)), []);
+    let (_, expected, change) = question(&node.at(at(2650 + 1650)));
+    assert_eq!((expected, change), (frozen(5, 1), Change::Advance));
+    // When all rounds are over nobody can take it.
+    let mut node = Node::beside(at(1000), key(7, masthead_vip::ROUNDS));
+    assert_eq!(node.at(at(100_000)), []);
+}

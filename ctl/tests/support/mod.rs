@@ -488,6 +488,7 @@ fn etcd() -> Etcd {
         raft_applied_index: 9,
         db_size: 1,
         db_in_use: 1,
+        db_quota: 0,
         errors: Vec::new(),
         members: Vec::new(),
         disruption: None,

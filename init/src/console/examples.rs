@@ -125,6 +125,7 @@ pub(crate) fn running() -> Status {
             raft_applied_index: 4711,
             db_size: 3 << 20,
             db_in_use: 2 << 20,
+            db_quota: 8 << 30,
             errors: Vec::new(),
             members: vec![EtcdMember {
                 id: "0000000000000001".into(),

@@ -2,6 +2,7 @@
 //!
 //! - [`Credentials`] make clients with the supervisor's certificate;
 //! - [`Observer`] asks the member every few seconds how it is, for the node's status;
+//! - [`space`]: what is done before the databases are full, and afterwards;
 //! - [`Members`] reaches all members: asks how they are, has a majority decide a transaction, and the leader hand over.
 //!
 //! The supervisor works without it: what runs and what restarts is never decided by an answer of etcd's.
@@ -9,6 +10,7 @@
 mod leader;
 mod members;
 mod observer;
+pub mod space;
 
 use std::io;
 use std::net::SocketAddr;

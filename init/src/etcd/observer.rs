@@ -115,6 +115,7 @@ fn told(status: &StatusResponse, members: Vec<EtcdMember>, disruption: Option<Di
         raft_applied_index: status.raft_applied_index(),
         db_size: u64::try_from(status.db_size()).unwrap_or_default(),
         db_in_use: u64::try_from(status.raft_used_db_size()).unwrap_or_default(),
+        db_quota: u64::try_from(status.db_size_quota()).unwrap_or_default(),
         errors: status.errors().to_vec(),
         members,
         disruption,

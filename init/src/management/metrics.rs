@@ -138,6 +138,11 @@ fn etcd(status: &Status, out: &mut Writer) {
             "What of etcd's database file is in use.",
             etcd.db_in_use,
         ),
+        (
+            "masthead_etcd_database_quota_bytes",
+            "What etcd's database file may take; 0 when the node's member does not say.",
+            etcd.db_quota,
+        ),
     ] {
         out.family(name, "gauge", help);
         out.sample(name, &[], value);

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::board::{Board, Publishers, Shared};
 use super::leadership;
 use crate::error_chain::with_sources;
+use crate::etcd::space::has_no_space;
 use crate::node::NodeOptions;
 use crate::services::Managed;
 use crate::vip::{self, Config, Deciding};
@@ -116,6 +117,12 @@ pub(super) async fn move_to(board: &Board, request: MoveRequest) -> Result<MoveA
             took: None,
             from,
         });
+    }
+    if own.etcd.as_ref().is_some_and(has_no_space) && moves.iter().any(|one| one.from != one.to) {
+        return Err(conflict(
+            "etcd has no space, so that nobody can be named who shall own the address".to_owned(),
+            "Delete objects first: see `mastctl why`. If the owner fails, another master takes the address all the same.",
+        ));
     }
     if !can_serve(&cluster, &request.to) && moves.iter().any(|one| one.from != one.to) {
         return Err(conflict(

@@ -65,6 +65,8 @@ pub(super) struct Publishers {
     pub(super) node: watch::Sender<Vec<Reason>>,
     /// Why the firewall is not up.
     pub(super) firewall: watch::Sender<Option<Reason>>,
+    /// Why somebody should look after etcd's space.
+    pub(super) space: watch::Sender<Option<Reason>>,
     pub(super) ending: watch::Sender<Option<Reason>>,
 }
 
@@ -82,6 +84,7 @@ pub(super) struct Board {
     pub(super) enrolled: watch::Receiver<Enrolled>,
     node: watch::Receiver<Vec<Reason>>,
     firewall: watch::Receiver<Option<Reason>>,
+    space: watch::Receiver<Option<Reason>>,
     ending: watch::Receiver<Option<Reason>>,
     /// Followers of output, by service.
     outputs: Mutex<BTreeMap<String, output::Handle>>,
@@ -106,6 +109,7 @@ impl Board {
         let enrolled = watch::channel(Enrolled::default());
         let node = watch::channel(Vec::new());
         let firewall = watch::channel(None);
+        let space = watch::channel(None);
         let ending = watch::channel(None);
         let publishers = Publishers {
             seed: seed.0,
@@ -120,6 +124,7 @@ impl Board {
             enrolled: enrolled.0,
             node: node.0,
             firewall: firewall.0,
+            space: space.0,
             ending: ending.0,
         };
         let board = Self {
@@ -135,6 +140,7 @@ impl Board {
             enrolled: enrolled.1,
             node: node.1,
             firewall: firewall.1,
+            space: space.1,
             ending: ending.1,
             outputs: Mutex::default(),
             peers: OnceLock::new(),
@@ -278,6 +284,7 @@ impl Board {
         );
         let mut degraded = self.node.borrow().clone();
         degraded.extend(self.firewall.borrow().clone());
+        degraded.extend(self.space.borrow().clone());
         degraded.extend(formation.warnings);
         degraded.extend(network.waiting.clone());
         degraded.extend(

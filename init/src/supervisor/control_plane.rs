@@ -20,6 +20,7 @@ use super::board::{Publishers, Shared};
 use super::boot::{STATE, TRY_AGAIN, wait_for};
 use super::condition;
 use super::deployment::Deployment;
+use super::space;
 use crate::etcd::{Credentials, Members, Observer};
 use crate::formation;
 use crate::identity::{Handover, Identity, Keeper, Problem, inventory, keep_bootstrap_applied};
@@ -63,6 +64,10 @@ impl ControlPlaneTask {
         };
         let members = Arc::new(self.members(credentials.clone()));
         self.board.set_members(Arc::clone(&members));
+        tokio::spawn(space::keep(
+            Arc::clone(&self.board),
+            self.publishers.space.clone(),
+        ));
         tokio::spawn(operators::follow(members, self.publishers.enrolled.clone()));
         tokio::spawn(self.observer(credentials).run(self.publishers.etcd.clone()));
         tokio::spawn(self.keeper().run(leaves_sender));

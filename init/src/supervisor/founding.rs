@@ -70,7 +70,9 @@ async fn answer(mut questions: mpsc::Receiver<Question>, board: Shared) {
         match question.route {
             Route::Address => {
                 // Before this node may own an address it has nothing to say.
-                let said = board.vip().map(|vip| vip.answer(&question.bytes));
+                let said = board
+                    .vip()
+                    .map(|vip| vip.answer(&question.from.subject.name, &question.bytes));
                 reply(question, &said.unwrap_or(vip::Answer { ready: false }));
             }
             Route::Move => {

@@ -41,6 +41,7 @@ mod founding;
 mod leadership;
 mod log;
 mod pid1;
+mod space;
 
 use std::process::ExitCode;
 use std::sync::Arc;

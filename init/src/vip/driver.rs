@@ -115,13 +115,13 @@ impl Driver {
             Action::Transact {
                 nonce,
                 expected,
-                record,
+                change,
                 give_up,
             } => {
                 let store = Arc::clone(&self.store);
                 self.answer(async move {
                     let patience = give_up.since(boot_time());
-                    let decision = store.transact(expected, &record, patience).await;
+                    let decision = store.transact(expected, &change, patience).await;
                     Event::Decided { nonce, decision }
                 });
             }
@@ -253,6 +253,10 @@ fn tell(address: IpAddr, note: &Note) {
         Note::Stranger { hardware } => {
             tracing::error!(%address, hardware, "a machine that is none of the cluster's answers for the address");
         }
+        Note::Frozen => {
+            tracing::warn!(%address, "etcd has no space: the address is owned by asking a majority, and another owner takes it more slowly");
+        }
+        Note::Thawed => tracing::info!(%address, "etcd has space again for the address's record"),
         Note::UnknownFormat => {
             tracing::error!(%address, "a later release keeps the address, in a format that is not known here");
         }

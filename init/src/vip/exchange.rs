@@ -44,9 +44,12 @@ pub struct Answer {
 pub(super) struct Heard(Mutex<BTreeMap<IpAddr, Vec<SocketAddr>>>);
 
 impl Heard {
-    pub(super) fn take(&self, question: Question) {
+    /// Says who is told of: the addresses.
+    fn take(&self, question: Question) -> Vec<IpAddr> {
+        let owned = question.clients.keys().copied().collect();
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         heard.extend(question.clients);
+        owned
     }
 
     /// The clients of whoever owned the address before, as far as it told of them. They are told once.
@@ -123,15 +126,16 @@ pub(super) async fn talk_to(
     }
 }
 
-/// Answers the owner.
-pub(super) fn answer(heard: &Arc<Heard>, ready: bool, question: &[u8]) -> Answer {
-    match serde_json::from_slice(question) {
+/// Answers the owner, and says of which addresses it is that.
+pub(super) fn answer(heard: &Arc<Heard>, ready: bool, question: &[u8]) -> (Answer, Vec<IpAddr>) {
+    let owned = match serde_json::from_slice(question) {
         Ok(question) => heard.take(question),
         Err(error) => {
             tracing::debug!(%error, "what the owner of an address says is not understood");
+            Vec::new()
         }
-    }
-    Answer { ready }
+    };
+    (Answer { ready }, owned)
 }
 
 #[cfg(test)]
@@ -157,9 +161,11 @@ mod tests {
         let address: IpAddr = "10.0.0.9".parse().unwrap();
         for port in [1, 2] {
             let said = format!(r#"{{"clients":{{"10.0.0.9":["10.0.0.1:{port}"]}},"new":3}}"#);
-            assert_eq!(answer(&heard, port == 2, said.as_bytes()).ready, port == 2);
+            let ready = port == 2;
+            let said = answer(&heard, ready, said.as_bytes());
+            assert_eq!(said, (Answer { ready }, vec![address]));
         }
-        answer(&heard, true, b"nothing");
+        assert!(answer(&heard, true, b"nothing").1.is_empty());
         assert_eq!(heard.take_clients(address), ["10.0.0.1:2".parse().unwrap()]);
         assert_eq!(heard.take_clients(address), []);
     }

@@ -33,6 +33,7 @@ mod driver;
 mod exchange;
 mod gatekeeper;
 mod interface;
+mod keys;
 mod node;
 mod sensors;
 

@@ -162,9 +162,13 @@ impl Handle {
         self.say(Some(address), Event::Release { heir, drain: false });
     }
 
-    /// Answers the owner of an address.
-    pub fn answer(&self, question: &[u8]) -> Answer {
-        exchange::answer(&self.heard, *self.ready.borrow(), question)
+    /// Answers another master that owns addresses.
+    pub fn answer(&self, owner: &str, question: &[u8]) -> Answer {
+        let (answer, owned) = exchange::answer(&self.heard, *self.ready.borrow(), question);
+        for address in owned {
+            self.say(Some(address), Event::OwnerSaid(owner.to_owned()));
+        }
+        answer
     }
 
     fn say(&self, about: Option<IpAddr>, event: Event) {

@@ -70,7 +70,8 @@ impl Story {
     ) -> VirtualAddress {
         let standing = machine.standing();
         let record = machine.record();
-        self.follow(record, now);
+        let (owner, epoch) = machine.owner();
+        self.follow(owner, epoch, now);
         let recorded = self.present.as_ref();
         let state = match &standing {
             Standing::Owner(Some(_)) => VirtualState::Owner,
@@ -86,7 +87,7 @@ impl Story {
             address: self.address.to_string(),
             owner: recorded.filter(|_| owns).map(|(owner, ..)| owner.clone()),
             since: recorded.filter(|_| owns).map(|(.., since)| *since),
-            epoch: record.map_or(0, Record::epoch),
+            epoch,
             hold: match record {
                 Some(Record::Held(held)) => u64::try_from(held.terms.hold.as_millis()).ok(),
                 _ => None,
@@ -97,7 +98,7 @@ impl Story {
         }
     }
 
-    fn follow(&mut self, record: Option<&Record>, now: Timestamp) {
+    fn follow(&mut self, owner: Option<&str>, epoch: u64, now: Timestamp) {
         let day = i64::try_from(A_DAY.as_millis()).unwrap_or(i64::MAX);
         while self
             .moves
@@ -106,20 +107,20 @@ impl Story {
         {
             self.moves.pop_front();
         }
-        let Some(Record::Held(held)) = record else {
+        let Some(owner) = owner else {
             return;
         };
         let same = self
             .present
             .as_ref()
-            .is_some_and(|(owner, epoch, _)| *owner == held.by.node && *epoch == held.epoch);
+            .is_some_and(|(present, its, _)| present == owner && *its == epoch);
         if same {
             return;
         }
         if self.present.is_some() && self.moves.len() < MOST_MOVES {
             self.moves.push_back(now);
         }
-        self.present = Some((held.by.node.clone(), held.epoch, now));
+        self.present = Some((owner.to_owned(), epoch, now));
     }
 
     fn why(

@@ -1,27 +1,31 @@
-//! The key in etcd: transactions, reads and a watch, all by this node's own member.
+//! The keys of an address in etcd: transactions, reads and a watch, all by this node's own member.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, Error, EventType, GetResponse, ResponseHeader, Txn, TxnOp,
-    TxnOpResponse,
+    Client, Error, Event, EventType, GetOptions, GetResponse, ResponseHeader, TxnOpResponse,
+    WatchOptions,
 };
-use masthead_vip::{Decision, Record, Seen};
+use masthead_vip::{Change, Decision, Seen, Version};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
+use super::keys::Keys;
 use super::record;
 use crate::etcd::Members;
 
 /// How long the member is left alone after a watch has ended, on a real machine.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The key of one address.
+/// How long it may take for a look at its own state, on a real machine.
+const TO_LOOK: Duration = Duration::from_secs(1);
+
+/// The keys of one address.
 pub struct Store {
     members: Arc<Members>,
-    key: String,
+    keys: Keys,
     /// A connection that works: one that failed is not used again.
     client: Mutex<Option<Client>>,
 }
@@ -31,61 +35,61 @@ impl Store {
     pub fn new(members: Arc<Members>, address: IpAddr) -> Self {
         Self {
             members,
-            key: format!("/masthead/vip/{address}"),
+            keys: Keys::of(address),
             client: Mutex::default(),
         }
     }
 
-    /// Writes the record if the key's `mod_revision` is as expected, and says what became of it, in that time.
-    pub async fn transact(&self, expected: i64, record: &Record, patience: Duration) -> Decision {
-        let Some(value) = record::encode(record) else {
+    /// Makes the change if all is as expected, and says what became of it, in that time.
+    pub async fn transact(
+        &self,
+        expected: Version,
+        change: &Change,
+        patience: Duration,
+    ) -> Decision {
+        let Some(question) = self.keys.transaction(expected, change) else {
             return Decision::Unanswered;
         };
-        let question = Txn::new()
-            .when([Compare::mod_revision(
-                &*self.key,
-                CompareOp::Equal,
-                expected,
-            )])
-            .and_then([TxnOp::put(&*self.key, value, None)])
-            .or_else([TxnOp::get(&*self.key, None)]);
         let decided = async {
             let mut client = self.client().await?;
             let answer = client.txn(question).await?;
             self.keep(client).await;
             Ok::<_, Error>(answer)
         };
-        let Ok(Ok(answer)) = timeout(patience, decided).await else {
-            return Decision::Unanswered;
+        let answer = match timeout(patience, decided).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if is_no_space(&error) => return Decision::NoSpace,
+            Ok(Err(_)) | Err(_) => return Decision::Unanswered,
         };
         let as_of = answer.header().map_or(0, ResponseHeader::revision);
         if answer.succeeded() {
             return Decision::Done(as_of);
         }
         match answer.op_responses().first() {
-            Some(TxnOpResponse::Get(found)) => Decision::Refused(seen(as_of, found)),
+            Some(TxnOpResponse::Get(found)) => Decision::Refused(self.keys.seen(found, as_of)),
             _ => Decision::Unanswered,
         }
     }
 
-    /// Reads the key by the word of a majority, in that time.
+    /// Reads the keys by the word of a majority, in that time.
     pub async fn read(&self, patience: Duration) -> Option<Seen> {
+        let options = GetOptions::new().with_range(self.keys.end());
         let read = async {
             let mut client = self.client().await?;
-            let answer = client.get(&*self.key, None).await?;
+            let answer = client.get(self.keys.record(), Some(options)).await?;
             self.keep(client).await;
             Ok::<_, Error>(answer)
         };
         let answer = timeout(patience, read).await.ok()?.ok()?;
-        let as_of = answer.header().map_or(0, ResponseHeader::revision);
-        Some(seen(as_of, &answer))
+        Some(self.keys.seen(&answer, revision(&answer)))
     }
 
     /// Tells every change that the member shows, until nobody listens.
     pub async fn follow(&self, changes: mpsc::Sender<Seen>) {
         while !changes.is_closed() {
-            if let Err(error) = self.follow_member(&changes).await {
-                tracing::debug!(%error, key = self.key, "etcd does not show the address's key");
+            // On the heap: it is large.
+            if let Err(error) = Box::pin(self.follow_member(&changes)).await {
+                tracing::debug!(%error, key = self.keys.record(), "etcd does not show the address's key");
             }
             tokio::time::sleep(self.members.scale * PAUSE).await;
         }
@@ -93,24 +97,43 @@ impl Store {
 
     async fn follow_member(&self, changes: &mpsc::Sender<Seen>) -> Result<(), Error> {
         let mut client = self.members.own_client().await?;
-        let mut stream = client.watch(&*self.key, None).await?;
+        let options = WatchOptions::new().with_range(self.keys.end());
+        let mut stream = client.watch(self.keys.record(), Some(options)).await?;
         while let Some(message) = stream.message().await? {
+            let mut others = false;
             for event in message.events() {
-                let Some(entry) = event.kv() else { continue };
-                // Of a deletion, too, this is the revision that it made.
-                let as_of = entry.mod_revision();
-                let is_there = event.event_type() == EventType::Put;
-                let sight = Seen {
-                    as_of,
-                    revision: if is_there { as_of } else { 0 },
-                    record: is_there.then(|| record::decode(entry.value())),
-                };
-                if changes.send(sight).await.is_err() {
+                let is_record = event
+                    .kv()
+                    .is_some_and(|entry| entry.key() == self.keys.record().as_bytes());
+                others |= !is_record;
+                if let Some(sight) = event_of(event).filter(|_| is_record)
+                    && changes.send(sight).await.is_err()
+                {
+                    return Ok(());
+                }
+            }
+            // What one of the other keys is about only shows beside all of them.
+            if others {
+                let sight = timeout(self.members.scale * TO_LOOK, self.look()).await;
+                if let Ok(sight) = sight
+                    && changes.send(sight?).await.is_err()
+                {
                     return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    /// The keys as the own member has them.
+    async fn look(&self) -> Result<Seen, Error> {
+        let options = GetOptions::new()
+            .with_range(self.keys.end())
+            .with_serializable();
+        let mut client = self.client().await?;
+        let answer = client.get(self.keys.record(), Some(options)).await?;
+        self.keep(client).await;
+        Ok(self.keys.seen(&answer, revision(&answer)))
     }
 
     async fn client(&self) -> Result<Client, Error> {
@@ -125,11 +148,24 @@ impl Store {
     }
 }
 
-fn seen(as_of: i64, answer: &GetResponse) -> Seen {
-    let entry = answer.kvs().first();
-    Seen {
+fn revision(answer: &GetResponse) -> i64 {
+    answer.header().map_or(0, ResponseHeader::revision)
+}
+
+/// The record by a change of it. Who writes it has thawed it, and without one there is nothing to be frozen.
+fn event_of(event: &Event) -> Option<Seen> {
+    let entry = event.kv()?;
+    // Of a deletion, too, this is the revision that it made.
+    let as_of = entry.mod_revision();
+    let is_there = event.event_type() == EventType::Put;
+    Some(Seen {
         as_of,
-        revision: entry.map_or(0, etcd_client::KeyValue::mod_revision),
-        record: entry.map(|entry| record::decode(entry.value())),
-    }
+        version: Version::thawed(if is_there { as_of } else { 0 }),
+        record: is_there.then(|| record::decode(entry.value())),
+    })
+}
+
+/// etcd's words, in `api/v3rpc/rpctypes/error.go`: it has the same code for too many requests.
+fn is_no_space(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.message().contains("database space exceeded"))
 }
