@@ -12,10 +12,9 @@ pub fn subject_names(purpose: Purpose, seed: &Seed, master: &Master) -> SubjectN
         Purpose::EtcdServer => node(SubjectNames::loopback()),
         // Members verify that a peer calls from an address in its certificate.
         Purpose::EtcdPeer => node(SubjectNames::default()),
-        Purpose::ManagementServer => node(SubjectNames::loopback()).with(&seed.endpoint.host()),
+        Purpose::ManagementServer => of_endpoint(node(SubjectNames::loopback()), seed),
         Purpose::ApiserverServing => {
-            let mut names = node(SubjectNames::loopback())
-                .with(&seed.endpoint.host())
+            let mut names = of_endpoint(node(SubjectNames::loopback()), seed)
                 .with("kubernetes")
                 .with("kubernetes.default")
                 .with("kubernetes.default.svc")
@@ -44,6 +43,11 @@ pub fn subject_names(purpose: Purpose, seed: &Seed, master: &Master) -> SubjectN
         | Purpose::SchedulerClient
         | Purpose::ProbeClient => SubjectNames::default(),
     }
+}
+
+fn of_endpoint(names: SubjectNames, seed: &Seed) -> SubjectNames {
+    let hosts = seed.endpoint.hosts();
+    hosts.iter().fold(names, |names, host| names.with(host))
 }
 
 /// The cluster address of the service `kubernetes`: the first of the services' network.

@@ -68,7 +68,12 @@ impl Meaning {
             self.put(format!("operators/{operator}"), "");
         }
         match &seed.endpoint {
-            Endpoint::Virtual(address) => self.put("endpoint/virtual", address),
+            // Their order counts: the first one is what clients are told.
+            Endpoint::Virtual(addresses) => {
+                for (place, address) in addresses.iter().enumerate() {
+                    self.put(format!("endpoint/virtual/{place}"), address);
+                }
+            }
             balancer @ Endpoint::LoadBalancer { .. } => {
                 self.put("endpoint/load-balancer", balancer);
             }

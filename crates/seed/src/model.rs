@@ -35,8 +35,8 @@ pub struct Seed {
 /// Where clients and workers reach the apiserver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A virtual address that one master at a time holds; port 6443.
-    Virtual(IpAddr),
+    /// Virtual addresses, one or more, each of which one master at a time owns; port 6443. Kubeconfigs name the first.
+    Virtual(Vec<IpAddr>),
     /// Somebody else's load balancer (or, with one master, that master itself).
     LoadBalancer {
         /// A DNS name, or an IP address without brackets.
@@ -47,18 +47,23 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The host part: an address without brackets, or a DNS name.
+    /// The host part of what clients are told: an address without brackets, or a DNS name.
     pub fn host(&self) -> String {
+        self.hosts().into_iter().next().unwrap_or_default()
+    }
+
+    /// The host parts of all ways in.
+    pub fn hosts(&self) -> Vec<String> {
         match self {
-            Self::Virtual(address) => address.to_string(),
-            Self::LoadBalancer { host, .. } => host.clone(),
+            Self::Virtual(addresses) => addresses.iter().map(IpAddr::to_string).collect(),
+            Self::LoadBalancer { host, .. } => vec![host.clone()],
         }
     }
 
     /// The addresses that masters own in turn; none behind somebody else's load balancer.
     pub fn virtual_addresses(&self) -> Vec<IpAddr> {
         match self {
-            Self::Virtual(address) => vec![*address],
+            Self::Virtual(addresses) => addresses.clone(),
             Self::LoadBalancer { .. } => Vec::new(),
         }
     }
@@ -73,6 +78,9 @@ impl Endpoint {
 
     /// The port behind a virtual address: the apiserver's own.
     pub const VIRTUAL_PORT: u16 = 6443;
+
+    /// So many virtual addresses at most: each is renewed in etcd three times in a hold.
+    pub const MOST_ADDRESSES: usize = 8;
 }
 
 impl fmt::Display for Endpoint {

@@ -105,7 +105,7 @@ fn endpoints_are_virtual_addresses_or_load_balancers() {
     let endpoint = |name| example(name).endpoint;
     assert_eq!(
         endpoint("three-masters.toml"),
-        Endpoint::Virtual("10.20.0.10".parse().expect("an address"))
+        Endpoint::Virtual(vec!["10.20.0.10".parse().expect("an address")])
     );
     assert_eq!(
         endpoint("load-balancer.toml").to_string(),

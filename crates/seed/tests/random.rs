@@ -111,7 +111,11 @@ fn valid_seed() -> impl Strategy<Value = String> {
             // Within the first 255 addresses of the prefix, whatever its length.
             let base = u32::from(Ipv4Addr::new(10, second, third, 0)) & (u32::MAX << (32 - prefix));
             let host = |number: u32| Ipv4Addr::from(base + number);
-            let endpoint = if vip { host(10).to_string() } else { "api.example.net:6443".to_owned() };
+            let endpoint = match (vip, second % 2) {
+                (true, 0) => format!("\"{}\"", host(10)),
+                (true, _) => format!("[\"{}\", \"{}\"]", host(10), host(11)),
+                (false, _) => "\"api.example.net:6443\"".to_owned(),
+            };
             let table: Vec<String> = (0..masters)
                 .map(|index| {
                     let address = host(20 + u32::from(index));
@@ -119,7 +123,7 @@ fn valid_seed() -> impl Strategy<Value = String> {
                 })
                 .collect();
             Some(format!(
-                "version = 1\ncluster = \"{cluster}\"\nsecret = \"{}\"\nadmins = [{}]\nendpoint = \"{endpoint}\"\n\
+                "version = 1\ncluster = \"{cluster}\"\nsecret = \"{}\"\nadmins = [{}]\nendpoint = {endpoint}\n\
                  network = {{ prefix = {prefix}, gateway = \"{}\" }}\ndisk = {{ min = \"{}GB\" }}\n[masters]\n{}",
                 secret.as_str(),
                 admins.join(", "),

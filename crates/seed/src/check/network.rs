@@ -174,16 +174,16 @@ pub(super) fn endpoint(reporter: &mut Reporter<'_, '_>, seed: &SeedDraft) {
         };
         let name = &master.name;
         match &endpoint.value {
-            Endpoint::Virtual(vip) if *vip == address.value => reporter.error(
-                endpoint.place,
-                format!("`endpoint`: {vip} is the address of {name}, and a virtual address belongs to no machine"),
-                if seed.masters.len() == 1 {
-                    format!("write a free address of that network, or endpoint = \"{}\" to reach the single master directly", with_port(*vip))
-                } else {
-                    "write a free address of that network".to_owned()
-                },
-            ),
-            Endpoint::Virtual(vip) => virtual_address(reporter, *vip, endpoint.place, master),
+            Endpoint::Virtual(vips) => {
+                for vip in vips {
+                    if *vip == address.value {
+                        let single = seed.masters.len() == 1;
+                        address_of_master(reporter, *vip, endpoint.place, name, single);
+                    } else {
+                        virtual_address(reporter, *vip, endpoint.place, master);
+                    }
+                }
+            }
             Endpoint::LoadBalancer { host, .. } => {
                 if seed.masters.len() > 1 && *host == address.value.to_string() {
                     reporter.error(
@@ -195,6 +195,24 @@ pub(super) fn endpoint(reporter: &mut Reporter<'_, '_>, seed: &SeedDraft) {
             }
         }
     }
+}
+
+fn address_of_master(
+    reporter: &mut Reporter<'_, '_>,
+    vip: IpAddr,
+    place: Place,
+    name: &str,
+    single: bool,
+) {
+    reporter.error(
+        place,
+        format!("`endpoint`: {vip} is the address of {name}, and a virtual address belongs to no machine"),
+        if single {
+            format!("write a free address of that network, or endpoint = \"{}\" to reach the single master directly", with_port(vip))
+        } else {
+            "write a free address of that network".to_owned()
+        },
+    );
 }
 
 fn virtual_address(reporter: &mut Reporter<'_, '_>, vip: IpAddr, place: Place, master: &Draft) {

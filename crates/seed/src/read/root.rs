@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use masthead_diagnostics::{Table, Value};
+use masthead_diagnostics::{Shape, Table, Value};
 
 use super::At;
 use super::kubernetes::{KubernetesDraft, kubernetes, prefix};
@@ -229,10 +229,14 @@ fn explain(path: &str, prefix: &str, error: EncodedError) -> String {
 }
 
 fn endpoint(value: &Value<'_>) -> Option<At<Endpoint>> {
+    if let Some(Shape::Array(_)) = value.shape() {
+        let addresses = virtual_addresses(value)?;
+        return Some(At::new(Endpoint::Virtual(addresses), value));
+    }
     let text = value.string()?;
     if text.parse::<IpAddr>().is_ok() {
         let address = host_address(value, "endpoint = \"10.20.0.10\"")?;
-        return Some(At::new(Endpoint::Virtual(address), value));
+        return Some(At::new(Endpoint::Virtual(vec![address]), value));
     }
     match load_balancer(text) {
         Ok(endpoint) => Some(At::new(endpoint, value)),
@@ -241,6 +245,34 @@ fn endpoint(value: &Value<'_>) -> Option<At<Endpoint>> {
             None
         }
     }
+}
+
+/// Several of them. Each costs renewals in etcd, so there are not many.
+fn virtual_addresses(value: &Value<'_>) -> Option<Vec<IpAddr>> {
+    const EXAMPLE: &str = "endpoint = [\"10.20.0.10\", \"10.20.0.20\"]";
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in
+        value.array_of(|item| Some((host_address(item, EXAMPLE)?, item.path().to_owned())))?
+    {
+        let (address, path) = address;
+        if addresses.contains(&address) {
+            value.error(
+                format!("`{path}`: {address} is in the list already"),
+                "leave it out",
+            );
+            return None;
+        }
+        addresses.push(address);
+    }
+    if addresses.is_empty() || addresses.len() > Endpoint::MOST_ADDRESSES {
+        let (number, most) = (addresses.len(), Endpoint::MOST_ADDRESSES);
+        value.error(
+            format!("`endpoint` has {number} addresses, and has to have 1 to {most}"),
+            format!("write {EXAMPLE}"),
+        );
+        return None;
+    }
+    Some(addresses)
 }
 
 /// `host:port`. The error is what is wrong and what to write.
