@@ -16,6 +16,10 @@ use crate::{
 
 const COMPONENT: Component = Component::Etcd;
 
+/// How long a follower waits for its leader, on a real machine. Half of etcd's default, for a local network; `docs/benchmarks.md` has what both
+/// cost.
+const ELECTION: Duration = Duration::from_millis(500);
+
 pub(crate) fn service(inputs: &Inputs<'_>, files: &mut Files<'_>) -> Service {
     let metrics = inputs.local(ETCD_METRICS_PORT);
     let health = |path: &str| Request::Http {
@@ -128,11 +132,8 @@ fn arguments(inputs: &Inputs<'_>, files: &mut Files<'_>) -> Vec<String> {
     flags.with_extra(inputs.seed.kubernetes.flags.get(&COMPONENT))
 }
 
-/// Heartbeat and election time-out, in milliseconds: etcd's defaults for a local network, scaled, within what
-/// etcd accepts (an election time-out of at most 50 s).
+/// Heartbeat and election time-out, in milliseconds: scaled, within what etcd accepts (an election time-out of at most 50 s).
 fn timing(scale: Scale) -> (u128, u128) {
-    let election = (scale * Duration::from_secs(1))
-        .as_millis()
-        .clamp(100, 50_000);
+    let election = (scale * ELECTION).as_millis().clamp(100, 50_000);
     ((election / 10).max(10), election)
 }

@@ -169,7 +169,7 @@ fn members_agree_on_the_cluster_and_differ_in_themselves() {
             );
             assert_eq!(
                 (etcd("heartbeat-interval"), etcd("election-timeout")),
-                ("100".into(), "1000".into())
+                ("50".into(), "500".into())
             );
             assert_eq!(etcd("name"), id);
             // A member whose own entry says something else does not start.
@@ -219,8 +219,8 @@ fn the_deadlines_among_components_scale_within_what_etcd_accepts() {
     let expect = |heartbeat: &str, election: &str, renew: &str| {
         (heartbeat.to_owned(), election.to_owned(), renew.to_owned())
     };
-    assert_eq!(timing(1.0), expect("100", "1000", "10s"));
-    assert_eq!(timing(12.5), expect("1250", "12500", "125s"));
+    assert_eq!(timing(1.0), expect("50", "500", "10s"));
+    assert_eq!(timing(12.5), expect("625", "6250", "125s"));
     assert_eq!(timing(1000.0), expect("5000", "50000", "10000s"));
     assert_eq!(timing(0.01), expect("10", "100", "100ms"));
 }
