@@ -71,6 +71,11 @@ pub(super) fn interface(device: &str) -> io::Result<(LinkAddr, Hardware)> {
     Ok((link, hardware))
 }
 
+/// As people write it.
+pub(super) fn hexadecimal(hardware: Hardware) -> String {
+    hardware.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 /// What an announcement looks like on the wire.
 pub(super) fn frame(hardware: Hardware, address: IpAddr) -> Vec<u8> {
     match address {

@@ -1,4 +1,4 @@
-//! When the neighbours are told: at once and again and again, for as long as this node owns the address.
+//! When the neighbours are told: at once and again and again, for as long as this node owns the address, and whenever somebody else has told them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::announce::Announcer;
+use super::announce::{Announcer, hexadecimal};
+use super::claims::Claims;
 
 /// Between the first announcements, on a real machine: one frame may be lost, and a switch may learn a port late.
 const AT_ONCE: Duration = Duration::from_millis(20);
@@ -19,6 +20,9 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// For ever after, on a real machine: whoever has missed all of them hears of it at last.
 const FOR_EVER: Duration = Duration::from_secs(30);
+
+/// Between two contradictions, on a real machine: two who both insist must not fill the wire.
+const CONTRADICT: Duration = Duration::from_secs(1);
 
 /// How many of the first kind, and of the second.
 const HOW_OFTEN: [u32; 2] = [3, 10];
@@ -58,6 +62,9 @@ async fn announce(
             return;
         }
     };
+    let claims = Claims::open(&device, address)
+        .inspect_err(|error| tracing::error!(%address, %error, "other claims to a virtual address are not heard"))
+        .ok();
     loop {
         for said in 0_u32.. {
             // The gate lets it through or not, at the instant at which it is sent.
@@ -72,9 +79,32 @@ async fn announce(
             tokio::select! {
                 () = sleep(scale * pause) => {}
                 () = carrier_is_back(&mut network) => break,
+                () = contradict(&announcer, claims.as_ref(), address, scale) => {}
             }
         }
     }
+}
+
+/// Says the truth whenever somebody has said otherwise; for ever.
+async fn contradict(announcer: &Announcer, claims: Option<&Claims>, address: IpAddr, scale: Scale) {
+    while let Some(claims) = claims {
+        match claims.next().await {
+            Ok(other) => {
+                let hardware = hexadecimal(other);
+                tracing::warn!(%address, hardware, "another machine says that it has the address; the neighbours are told again");
+            }
+            Err(error) => {
+                tracing::error!(%address, %error, "other claims to a virtual address are not heard any more");
+                break;
+            }
+        }
+        // The gate decides, as with every other one.
+        if let Err(error) = announcer.announce(address) {
+            tracing::debug!(%address, %error, "a contradiction is not sent");
+        }
+        sleep(scale * CONTRADICT).await;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Waits until the interface has a carrier that it has not now.

@@ -7,12 +7,13 @@
 //! | [`node`] | all addresses of this node, on whichever interface it has |
 //! | [`driver`] | one address: the machine, its timer, its tasks |
 //! | [`deciding`] | which machine that is |
-//! | [`record`], [`store`] | the key in etcd |
+//! | [`record`], [`keys`], [`store`] | the keys in etcd |
 //! | [`sensors`], [`health`] | what this node's own member and apiserver say |
 //! | [`exchange`] | what owner and other masters tell each other |
 //! | [`gate`], [`gatekeeper`] | the kernel's word on who answers for an address |
 //! | [`interface`] | the address on the interface |
 //! | [`announce`], [`announcing`] | the neighbours' word on where it is |
+//! | [`claims`] | others who say that they have it |
 //! | [`probe`] | whether a stranger has it |
 //! | [`connections`], [`tickle`] | clients that are connected to it |
 //! | [`report`] | what people are told |
@@ -29,6 +30,7 @@ pub mod store;
 pub mod tickle;
 
 mod announcing;
+mod claims;
 mod driver;
 mod exchange;
 mod gatekeeper;

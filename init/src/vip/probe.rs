@@ -12,7 +12,8 @@ use nix::sys::socket::{
 };
 
 use super::announce::{
-    ETHERTYPE_ARP, ETHERTYPE_IPV6, Hardware, ICMPV6, checksum_of_icmpv6, ethernet, interface,
+    ETHERTYPE_ARP, ETHERTYPE_IPV6, Hardware, ICMPV6, checksum_of_icmpv6, ethernet, hexadecimal,
+    interface,
 };
 use crate::services::boot_time;
 
@@ -40,8 +41,7 @@ pub fn probe(device: &str, address: IpAddr) -> io::Result<Option<String>> {
     for _ in 0..TIMES {
         send(socket.as_raw_fd(), &frame, MsgFlags::empty())?;
         if let Some(other) = answer(&socket, address, hardware)? {
-            let pairs = other.map(|byte| format!("{byte:02x}"));
-            return Ok(Some(pairs.join(":")));
+            return Ok(Some(hexadecimal(other)));
         }
     }
     Ok(None)
