@@ -7,6 +7,10 @@ use masthead_machine::{BootTime, Scale};
 use crate::ownership::{Ownership, State};
 use crate::{Action, Change, Held, Note, Record, Seen, Terms};
 
+/// How much longer a node waits whose apiserver cannot serve any more, on a real machine. Who let go of the address may have believed in one
+/// that could not serve either; an owner without an apiserver is better than none, and lets go as soon as another one can serve.
+const LAST_RESORT: Duration = Duration::from_secs(2);
+
 /// How soon the network is asked again, on a real machine, whether a stranger still has the address.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -173,11 +177,17 @@ impl Ownership {
             Reading::Asked { .. } => return None,
             Reading::Done => {}
         }
-        if !self.ready || self.draining || self.awaiting.is_some() {
+        if self.draining || self.awaiting.is_some() {
             return None;
         }
         let seen = self.seen.as_ref()?;
-        let at = contending.since + self.wait(seen, contending.claimed)?;
+        // Before the first owner there is nothing to keep up.
+        let more = match self.ready {
+            true => Duration::ZERO,
+            false if self.was_ready && seen.record.is_some() => self.setup.scale * LAST_RESORT,
+            false => return None,
+        };
+        let at = contending.since + self.wait(seen, contending.claimed)? + more;
         match (&seen.record, contending.probe) {
             (None, Probe::Asked) => None,
             (None, Probe::Needed(not_before)) => Some(at.max(not_before)),

@@ -32,6 +32,8 @@ pub struct Ownership {
     pub(crate) address: Address,
     announcing: bool,
     pub(crate) ready: bool,
+    /// Since this machine began, at some time.
+    pub(crate) was_ready: bool,
     pub(crate) draining: bool,
     /// When other masters last said that they can serve.
     others: BTreeMap<String, BootTime>,
@@ -121,6 +123,7 @@ impl Ownership {
             address: Address::unknown(),
             announcing: false,
             ready: false,
+            was_ready: false,
             draining: false,
             others: BTreeMap::new(),
             raft: Raft::default(),
@@ -183,6 +186,7 @@ impl Ownership {
             }
             Event::Ready(ready) => {
                 self.ready = ready;
+                self.was_ready |= ready;
                 if let State::Owning(owning) = &mut self.state {
                     owning.readiness_changed();
                 }

@@ -447,3 +447,27 @@ fn who_is_not_told_that_its_deletion_ended_the_round_owns_nothing_by_it() {
     let mut node = Node::beside(at(1000), key(7, masthead_vip::ROUNDS));
     assert_eq!(node.at(at(100_000)), []);
 }
+
+#[test]
+fn when_nobody_takes_it_one_does_that_cannot_serve_any_more() {
+    let free = Record::Free(Free {
+        nonce: Nonce(3),
+        epoch: 3,
+        heir: Some("m3".to_owned()),
+        reserved: millis(900),
+    });
+    let mut node = Node::beside(at(1000), seen(5, Some(free)));
+    assert_eq!(node.hear(Event::Ready(false)), []);
+    assert_eq!(node.at(at(3899)), []);
+    let (nonce, ..) = Node::transaction(&node.at(at(3900)));
+    let decision = Decision::Done(6);
+    node.hear(Event::Decided { nonce, decision });
+    assert!(node.notes.contains(&Note::KeptUnready));
+    // And lets go when another one can.
+    let actions = node.hear(Event::OtherReady("m2".to_owned()));
+    assert_eq!(actions, [Action::DestroyConnections]);
+    // Nobody has owned it yet, and there is nothing to keep up.
+    let mut first = Node::beside(at(1000), seen(5, None));
+    first.hear(Event::Ready(false));
+    assert_eq!(first.at(at(100_000)), []);
+}

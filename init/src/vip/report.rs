@@ -71,6 +71,10 @@ impl Story {
         let standing = machine.standing();
         let record = machine.record();
         let (owner, epoch) = machine.owner();
+        if record.is_some() {
+            // The answer came from the first owner of all.
+            self.stranger = None;
+        }
         self.follow(owner, epoch, now);
         let recorded = self.present.as_ref();
         let state = match &standing {
