@@ -22,7 +22,7 @@
 //! | [`readyz`] | whether an apiserver is ready, at little cost |
 //! | [`enter`] | running a program inside of a namespace node |
 //! | [`patience`] | the measured speed of this machine; waiting for a condition |
-//! | [`writers`] | clients that write while masters die |
+//! | [`writers`], [`watcher`] | clients that write while masters die, and one that waits |
 //! | [`broken`] | programs that are built to be found faulty |
 //! | [`bench`] | the figures of `docs/benchmarks.md` |
 //! | [`error`] | what can go wrong |
@@ -48,5 +48,6 @@ pub mod saved;
 pub mod switch;
 pub mod tap;
 pub mod tools;
+pub mod watcher;
 pub mod witness;
 pub mod writers;

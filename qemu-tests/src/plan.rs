@@ -53,6 +53,8 @@ pub struct ClusterPlan {
     pub root_changes: Option<PathBuf>,
     /// The same for some nodes, by name, in place of those for all.
     pub root_changes_of: BTreeMap<String, PathBuf>,
+    /// The virtual addresses of its masters; the first is [`ENDPOINT`].
+    pub endpoints: Vec<Ipv4Addr>,
     /// Lines that are appended to the seed, such as `[kubernetes.flags]` tables.
     pub seed_extra: String,
 }
@@ -69,6 +71,7 @@ impl ClusterPlan {
             image: image.into(),
             root_changes: None,
             root_changes_of: BTreeMap::new(),
+            endpoints: vec![ENDPOINT],
             seed_extra: String::new(),
         }
     }
@@ -111,18 +114,27 @@ impl ClusterPlan {
             })
             .collect();
         let admins: Vec<String> = admins.iter().map(|key| format!("\"{key}\"")).collect();
+        let endpoints: Vec<String> = self
+            .endpoints
+            .iter()
+            .map(|address| format!("\"{address}\""))
+            .collect();
         format!(
             "version  = 1\n\
              cluster  = \"{}\"\n\
              secret   = \"{secret}\"\n\
              admins   = [{}]\n\
-             endpoint = \"{ENDPOINT}\"\n\
+             endpoint = {}\n\
              network  = {{ prefix = {PREFIX}, gateway = \"{GATEWAY}\" }}\n\
              disk     = {{ type = \"virtio\" }}\n\
              [masters]\n\
              {}{}",
             self.name,
             admins.join(", "),
+            match &endpoints[..] {
+                [one] => one.clone(),
+                several => format!("[{}]", several.join(", ")),
+            },
             masters.concat(),
             self.seed_extra
         )

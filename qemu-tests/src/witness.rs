@@ -56,6 +56,11 @@ pub struct Witness {
 impl Witness {
     /// Begins to listen and to ask.
     pub fn begin(cluster: &Cluster) -> Result<Self> {
+        Self::begin_for(cluster, ENDPOINT)
+    }
+
+    /// The same for an address that is none of Masthead's.
+    pub fn begin_for(cluster: &Cluster, address: Ipv4Addr) -> Result<Self> {
         let mut tap = cluster.tap()?;
         let nodes: BTreeMap<[u8; 6], String> = cluster
             .nodes()
@@ -69,7 +74,7 @@ impl Witness {
         let reigns = Arc::clone(&heard);
         let thread = thread::Builder::new()
             .name("witness".to_owned())
-            .spawn(move || listen(tap.as_mut(), &nodes, &reigns, &is_over))
+            .spawn(move || listen(tap.as_mut(), address, &nodes, &reigns, &is_over))
             .attempt(|| "start the witness")?;
         Ok(Self {
             over,
@@ -99,6 +104,11 @@ impl Witness {
         Ok(reigns)
     }
 
+    /// Ends it, and says who was heard, in order, however often that changed.
+    pub fn end_unjudged(mut self) -> Result<Vec<Reign>> {
+        self.stop()
+    }
+
     fn stop(&mut self) -> Result<Vec<Reign>> {
         self.over.store(true, Ordering::SeqCst);
         match self.thread.take().map(JoinHandle::join) {
@@ -118,6 +128,7 @@ impl Drop for Witness {
 
 fn listen(
     tap: &mut dyn Tap,
+    address: Ipv4Addr,
     nodes: &BTreeMap<[u8; 6], String>,
     reigns: &Mutex<Vec<Reign>>,
     over: &AtomicBool,
@@ -128,7 +139,7 @@ fn listen(
     while !over.load(Ordering::SeqCst) {
         let now = Instant::now();
         if ask_at <= now {
-            ask(tap, nodes, port)?;
+            ask(tap, address, nodes, port)?;
             port = if port + 1 < PORTS.end {
                 port + 1
             } else {
@@ -141,7 +152,7 @@ fn listen(
         };
         if let Some(node) = nodes
             .get(&heard.from.0)
-            .filter(|_| is_from(&heard, ENDPOINT))
+            .filter(|_| is_from(&heard, address))
         {
             add(&mut lock(reigns), node, heard.at - began);
         }
@@ -185,18 +196,23 @@ fn is_from(heard: &Heard, address: Ipv4Addr) -> bool {
     sender == Some(&address.octets())
 }
 
-fn ask(tap: &mut dyn Tap, nodes: &BTreeMap<[u8; 6], String>, port: u16) -> Result<()> {
-    tap.say(&arp_request(BROADCAST))?;
+fn ask(
+    tap: &mut dyn Tap,
+    address: Ipv4Addr,
+    nodes: &BTreeMap<[u8; 6], String>,
+    port: u16,
+) -> Result<()> {
+    tap.say(&arp_request(BROADCAST, address))?;
     for node in nodes.keys() {
         let node = Mac(*node);
-        tap.say(&arp_request(node))?;
-        tap.say(&syn(node, port))?;
+        tap.say(&arp_request(node, address))?;
+        tap.say(&syn(node, address, port))?;
     }
     Ok(())
 }
 
 /// As from the gateway.
-fn arp_request(to: Mac) -> Vec<u8> {
+fn arp_request(to: Mac, address: Ipv4Addr) -> Vec<u8> {
     [
         &to.0[..],
         &GATEWAY_MAC.0,
@@ -206,20 +222,20 @@ fn arp_request(to: Mac) -> Vec<u8> {
         &GATEWAY_MAC.0,
         &GATEWAY.octets(),
         &[0; 6],
-        &ENDPOINT.octets(),
+        &address.octets(),
     ]
     .concat()
 }
 
 /// The first segment of a connection to the apiserver behind the address, as from the gateway, whose kernel answers
 /// the answer with a reset.
-fn syn(to: Mac, port: u16) -> Vec<u8> {
+fn syn(to: Mac, address: Ipv4Addr, port: u16) -> Vec<u8> {
     let header = |checksum: u16| {
         [
             &[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6][..],
             &checksum.to_be_bytes(),
             &GATEWAY.octets(),
-            &ENDPOINT.octets(),
+            &address.octets(),
         ]
         .concat()
     };
@@ -235,7 +251,7 @@ fn syn(to: Mac, port: u16) -> Vec<u8> {
         ]
         .concat()
     };
-    let pseudo_header = [&GATEWAY.octets()[..], &ENDPOINT.octets(), &[0, 6, 0, 20]].concat();
+    let pseudo_header = [&GATEWAY.octets()[..], &address.octets(), &[0, 6, 0, 20]].concat();
     let checksum_of_segment = checksum(&[pseudo_header, segment(0)].concat());
     [
         to.0.to_vec(),
@@ -275,12 +291,15 @@ mod tests {
 
     #[test]
     fn frames_from_the_address_are_known_and_questions_for_it_are_none() {
-        for question in [arp_request(BROADCAST), syn(NODE, 10_000)] {
+        for question in [
+            arp_request(BROADCAST, ENDPOINT),
+            syn(NODE, ENDPOINT, 10_000),
+        ] {
             assert!(is_from(&heard(question.clone()), GATEWAY));
             assert!(!is_from(&heard(question), ENDPOINT));
         }
         assert!(!is_from(&heard(vec![0; 20]), ENDPOINT));
-        assert_eq!(checksum(&syn(NODE, 10_000)[14..34]), 0);
+        assert_eq!(checksum(&syn(NODE, ENDPOINT, 10_000)[14..34]), 0);
     }
 
     #[test]

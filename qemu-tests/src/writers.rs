@@ -14,7 +14,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -67,6 +67,7 @@ pub struct Writers {
 struct Shared {
     over: AtomicBool,
     acknowledged: Mutex<Vec<Acknowledged>>,
+    failed_twice: AtomicUsize,
 }
 
 /// A write that an apiserver has acknowledged.
@@ -82,6 +83,7 @@ struct Acknowledged {
 pub struct Written {
     acknowledged: Vec<Acknowledged>,
     ended: Instant,
+    failed_twice: usize,
 }
 
 impl Writers {
@@ -95,7 +97,8 @@ impl Writers {
         let mut names = Vec::new();
         for node in nodes {
             for number in 0..writers_per_node {
-                names.push((*node, Names::Own(format!("{node}-{number}"))));
+                let target = Target::node(cluster, node)?;
+                names.push((target, Names::Own(format!("{node}-{number}"))));
             }
         }
         Self::of(cluster, names, pace)
@@ -103,18 +106,35 @@ impl Writers {
 
     /// Starts so many writers through the virtual address, each write with a connection of its own.
     pub fn through_endpoint(cluster: &Cluster, writers: usize, pace: Pace) -> Result<Self> {
+        Self::through_address(cluster, cluster.endpoint(), writers, pace)
+    }
+
+    /// The same through any address that leads to an apiserver.
+    pub fn through_address(
+        cluster: &Cluster,
+        address: SocketAddr,
+        writers: usize,
+        pace: Pace,
+    ) -> Result<Self> {
+        let target = || Target {
+            name: ENDPOINT_NAME.to_owned(),
+            address,
+            // A client that comes anew each time is the first to notice.
+            keeps_connection: false,
+        };
         let names = (0..writers).map(|number| Names::Own(format!("vip-{number}")));
-        let writers = names.map(|names| (ENDPOINT_NAME, names)).collect();
+        let writers = names.map(|names| (target(), names)).collect();
         Self::of(cluster, writers, pace)
     }
 
     /// Starts one writer to the apiserver of each of these nodes, which contend for the same names.
     pub fn contend(cluster: &Cluster, nodes: &[&str], timeout: Duration) -> Result<Self> {
-        let names = nodes.iter().map(|node| (*node, Names::Contended));
-        Self::of(cluster, names.collect(), Pace::fast(timeout))
+        let targets = nodes.iter().map(|node| Target::node(cluster, node));
+        let names = targets.map(|target| Ok((target?, Names::Contended)));
+        Self::of(cluster, names.collect::<Result<_>>()?, Pace::fast(timeout))
     }
 
-    fn of(cluster: &Cluster, writers: Vec<(&str, Names)>, pace: Pace) -> Result<Self> {
+    fn of(cluster: &Cluster, writers: Vec<(Target, Names)>, pace: Pace) -> Result<Self> {
         // What earlier writers have made, these must not find to exist.
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
@@ -122,24 +142,20 @@ impl Writers {
         let shared = Arc::new(Shared {
             over: AtomicBool::new(false),
             acknowledged: Mutex::default(),
+            failed_twice: AtomicUsize::new(0),
         });
         let mut threads = Vec::new();
-        for (node, names) in writers {
+        for (target, names) in writers {
             let writer = Writer {
                 shared: Arc::clone(&shared),
                 agent: Agent::config_builder()
-                    // A client that comes anew each time is the first to notice.
-                    .max_idle_connections(usize::from(node != ENDPOINT_NAME))
+                    .max_idle_connections(usize::from(target.keeps_connection))
                     .tls_config(tls.clone())
                     .timeout_global(Some(pace.timeout))
                     .http_status_as_error(false)
                     .build()
                     .into(),
-                address: match node {
-                    ENDPOINT_NAME => cluster.endpoint(),
-                    node => cluster.apiserver(node)?,
-                },
-                node: node.to_owned(),
+                target,
                 run,
                 names,
                 pause: pace.pause,
@@ -167,6 +183,7 @@ impl Writers {
         Written {
             acknowledged: std::mem::take(&mut *self.shared.acknowledged()),
             ended: Instant::now(),
+            failed_twice: self.shared.failed_twice.load(Ordering::SeqCst),
         }
     }
 
@@ -213,6 +230,11 @@ impl Written {
         gaps.max().unwrap_or_default()
     }
 
+    /// How many writes have failed, and their first retry, too.
+    pub fn failed_twice(&self) -> usize {
+        self.failed_twice
+    }
+
     /// The names of all acknowledged writes.
     pub fn names(&self) -> BTreeSet<String> {
         let names = self.acknowledged.iter().map(|write| &write.name);
@@ -249,11 +271,28 @@ impl Written {
     }
 }
 
+/// What a writer writes through.
+struct Target {
+    /// What its writes are counted by.
+    name: String,
+    address: SocketAddr,
+    keeps_connection: bool,
+}
+
+impl Target {
+    fn node(cluster: &Cluster, node: &str) -> Result<Self> {
+        Ok(Self {
+            name: node.to_owned(),
+            address: cluster.apiserver(node)?,
+            keeps_connection: true,
+        })
+    }
+}
+
 struct Writer {
     shared: Arc<Shared>,
     agent: Agent,
-    address: SocketAddr,
-    node: String,
+    target: Target,
     run: u32,
     names: Names,
     pause: Duration,
@@ -280,6 +319,7 @@ enum Answer {
 impl Writer {
     fn work(&self) {
         let mut number = 0_u64;
+        let mut failed = 0_u32;
         while !self.shared.over.load(Ordering::SeqCst) {
             let name = match &self.names {
                 Names::Own(prefix) => format!("written-{}-{prefix}-{number}", self.run),
@@ -290,6 +330,10 @@ impl Writer {
                 (Answer::Created, _) | (Answer::Exists, Names::Own(_)) => true,
                 (Answer::Exists, Names::Contended) => false,
                 (Answer::Unknown, _) => {
+                    failed += 1;
+                    if failed == 2 {
+                        self.shared.failed_twice.fetch_add(1, Ordering::SeqCst);
+                    }
                     thread::sleep(BETWEEN_TRIES);
                     continue;
                 }
@@ -297,11 +341,12 @@ impl Writer {
             if acknowledged {
                 self.shared.acknowledged().push(Acknowledged {
                     name,
-                    through: self.node.clone(),
+                    through: self.target.name.clone(),
                     at: Instant::now(),
                 });
             }
             number += 1;
+            failed = 0;
             thread::sleep(self.pause);
         }
     }
@@ -310,7 +355,7 @@ impl Writer {
     fn write(&self, name: &str) -> Answer {
         let url = format!(
             "https://{}/api/v1/namespaces/default/configmaps",
-            self.address
+            self.target.address
         );
         let object =
             json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
@@ -333,7 +378,7 @@ impl Writer {
 }
 
 /// The authority, and the client's certificate and key, of a kubeconfig that mastctl has written.
-fn credentials(kubeconfig: &Path) -> Result<TlsConfig> {
+pub(crate) fn credentials(kubeconfig: &Path) -> Result<TlsConfig> {
     let text =
         fs::read_to_string(kubeconfig).attempt(|| format!("read {}", kubeconfig.display()))?;
     let wrong = |what: &str| Error::Refused(format!("{}: {what}", kubeconfig.display()));
@@ -374,6 +419,7 @@ mod tests {
         let written = Written {
             acknowledged: vec![at(0, "m1"), at(3, "m2"), at(1, "m1"), at(4, "m2")],
             ended: start + Duration::from_secs(5),
+            failed_twice: 0,
         };
         assert_eq!(written.longest_gap(None), Duration::from_secs(2));
         assert_eq!(written.longest_gap(Some("m1")), Duration::from_secs(4));

@@ -14,7 +14,8 @@ pub struct Figure {
     /// What was measured, in the order in which it was.
     pub samples: Vec<f64>,
     /// What it should be.
-    pub goal: Option<Goal>,
+    #[serde(default)]
+    pub goals: Vec<Goal>,
 }
 
 /// How much more `ours` took than `theirs`, of samples that were taken in turn: pair by pair, so that what else
@@ -49,20 +50,20 @@ pub enum Statistic {
 }
 
 impl Figure {
-    /// A figure without a goal.
+    /// A figure without goals.
     pub fn new(what: impl Into<String>, unit: &str, samples: Vec<f64>) -> Self {
         Self {
             what: what.into(),
             unit: unit.to_owned(),
             samples,
-            goal: None,
+            goals: Vec::new(),
         }
     }
 
-    /// The same with a goal.
+    /// The same with one more goal.
     #[must_use]
     pub fn goal(mut self, of: Statistic, at_most: f64) -> Self {
-        self.goal = Some(Goal { of, at_most });
+        self.goals.push(Goal { of, at_most });
         self
     }
 
@@ -81,10 +82,13 @@ impl Figure {
         })
     }
 
-    /// Whether the goal is met; `None` without a goal or samples.
+    /// Whether all goals are met; `None` without a goal or samples.
     pub fn is_met(&self) -> Option<bool> {
-        let goal = self.goal?;
-        Some(self.statistic(goal.of)? <= goal.at_most)
+        let met = self
+            .goals
+            .iter()
+            .map(|goal| Some(self.statistic(goal.of)? <= goal.at_most));
+        met.reduce(|all, one| Some(all? && one?)).flatten()
     }
 }
 

@@ -55,6 +55,7 @@ fn measure(command_line: &CommandLine) -> Result<()> {
         image: repository.join("build/image"),
         directory: repository.join("build/bench"),
         runs: command_line.runs.max(1),
+        sources: command_line.sources.clone(),
         repository,
     };
     std::fs::create_dir_all(&bench.directory)
@@ -128,7 +129,16 @@ fn write_page(bench: &Bench) -> Result<()> {
             records.insert(case.name, record);
         }
     }
-    let path = bench.repository.join("docs/benchmarks.md");
-    std::fs::write(&path, report::page(|name| records.get(name).cloned()))
-        .attempt(|| format!("write {}", path.display()))
+    let write = |path: &std::path::Path, text: String| {
+        std::fs::write(path, text).attempt(|| format!("write {}", path.display()))
+    };
+    let docs = bench.repository.join("docs");
+    let path = docs.join("benchmarks.md");
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    let record = |name: &str| records.get(name).cloned();
+    write(&path, report::page(&before, record))?;
+    for (file, picture) in report::pictures(record) {
+        write(&docs.join(file), picture)?;
+    }
+    Ok(())
 }

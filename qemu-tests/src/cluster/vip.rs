@@ -18,6 +18,8 @@ pub struct VipDescription {
     pub owner: Option<String>,
     /// How often it has had another owner; no two owners have the same number.
     pub epoch: u64,
+    /// For how long each renewal holds, in milliseconds.
+    pub hold: Option<u64>,
 }
 
 impl Cluster {
@@ -35,11 +37,12 @@ impl Cluster {
         let owned = told
             .filter(|(told, _)| told.owns)
             .max_by_key(|(told, _)| told.epoch);
-        let (epoch, owner) = owned.map_or((0, None), |(told, name)| (told.epoch, Some(name)));
+        let (told, owner) = owned.unzip();
         VipDescription {
             address: ENDPOINT.to_string(),
             owner,
-            epoch,
+            epoch: told.as_ref().map_or(0, |told| told.epoch),
+            hold: told.and_then(|told| told.hold),
         }
     }
 
@@ -63,6 +66,7 @@ impl Cluster {
             epoch: told
                 .and_then(|told| told.get("epoch")?.as_u64())
                 .unwrap_or_default(),
+            hold: told.and_then(|told| told.get("hold")?.as_u64()),
         })
     }
 }
@@ -75,4 +79,5 @@ pub(super) struct ToldOfVip {
     /// It is its own, or another master's; or the cluster has none.
     pub(super) is_owned: bool,
     epoch: u64,
+    hold: Option<u64>,
 }

@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod failover;
 mod formation;
 mod idle;
 mod restart;
@@ -11,11 +12,16 @@ mod virtual_machine;
 mod wal;
 mod writers;
 
+use std::time::Duration;
+
 use super::{Bench, figure::Figure};
 use crate::error::Result;
 
 /// How much longer than the same programs started bare a node may take from `/init` to `/readyz`.
 const GOAL_BOOT_RATIO: f64 = 1.15;
+
+/// How long what a cluster does by itself may take, generously.
+const NOMINAL: Duration = Duration::from_secs(60);
 
 /// What a case hands back.
 #[derive(Debug, Default)]
@@ -37,7 +43,7 @@ pub struct Case {
 }
 
 /// All cases, short ones first.
-pub const ALL: [Case; 12] = [
+pub const ALL: [Case; 13] = [
     Case::usual("size", size::measure),
     Case::usual("boot", boot::measure),
     Case::usual("formation", formation::measure),
@@ -46,8 +52,9 @@ pub const ALL: [Case; 12] = [
     Case::usual("wal", wal::measure),
     Case::usual("build", build::measure),
     Case::usual("outage", writers::outage),
+    Case::usual("failover", failover::measure),
     Case::usual("vm", virtual_machine::measure),
-    // An hour.
+    // Twenty minutes.
     Case::on_demand("elections", writers::elections),
     // They only read what `make test` has left, of which nobody but the caller knows what it was.
     Case::on_demand("test-cold", suite::cold),
