@@ -20,7 +20,7 @@ use std::{
 
 use address::wait_for_owner;
 use fixture::Fixture;
-use masters::{A_MINUTE, THREE, availability_by, formed, leader_and_owner, node};
+use masters::{A_MINUTE, THREE, availability_by, formed, leader_and_owner, node, wait_for_leader};
 use masthead_lab::{
     error::Result,
     patience::Look,
@@ -158,7 +158,7 @@ fn the_leader_of_etcd_moves(fixture: &Fixture) {
         planned.starts_with(&format!("{leader} leads etcd")),
         "{planned}"
     );
-    assert_eq!(availability_by(fixture, "m1")["leader"], leader.as_str());
+    assert_eq!(&wait_for_leader(fixture), leader, "it was only a plan");
     let refused = ask(&["m9"]).expect_err("m9 has no vote").to_string();
     assert!(refused.contains("m9 has no vote"), "{refused}");
 
