@@ -145,6 +145,8 @@ struct Noticed {
     gap: f64,
     /// How often another node than before was heard on the wire with the address.
     changes: usize,
+    /// If that was once: how long nobody was heard between the two, in seconds.
+    silence: Option<f64>,
 }
 
 pub(super) fn measure(bench: &Bench) -> Result<Measured> {
@@ -190,6 +192,15 @@ fn figures(samples: &[Sample]) -> Measured {
             });
         }
     }
+    for (place, name) in NAMES.iter().enumerate() {
+        let owner = samples.iter().filter(|sample| sample.kind == Kind::Owner);
+        let silences = owner.filter_map(|sample| sample.addresses[place].silence);
+        let what = format!(
+            "nobody is heard with the address, {}, {name}",
+            Kind::Owner.words()
+        );
+        figures.push(Figure::new(what, "s", silences.collect()));
+    }
     let cut_off = samples.iter().filter(|sample| sample.kind == Kind::CutOff);
     for (place, name) in NAMES.iter().enumerate() {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
@@ -215,7 +226,8 @@ fn figures(samples: &[Sample]) -> Measured {
         notes: vec![
             format!("The longest gap between acknowledged writes. {WRITERS} writers of ConfigMaps to each address, each try on a connection of its own, given up after 250 ms and tried again; {} ms between the writes of one.", PAUSE.as_millis()),
             "keepalived is Debian's package, in the same three nodes with addresses of its own, each with a virtual router of its own: with its default timers, and as kubeadm's guide for highly available clusters has it, which looks at the apiserver every 3 s and believes ten failures. So every failure happens to all three addresses at once.".to_owned(),
-            "Changes of hands: a witness asks for each address every 5 ms, by ARP and with a SYN to each node, and hears every frame. One is the move and one the way back, where it is taken back; every further one is an instant with two owners. The cut lasts 10 s.".to_owned(),
+            "A try that begins before the next owner is there fails after 250 ms, whenever that one comes: so the gap is longer than the time in which nobody is heard with the address.".to_owned(),
+            "Nobody heard, and changes of hands: a witness asks for each address every 5 ms, by ARP and with a SYN to each node, and hears every frame. One is the move and one the way back, where it is taken back; every further one is an instant with two owners. The cut lasts 10 s.".to_owned(),
         ],
     }
 }
@@ -278,9 +290,16 @@ impl Stage {
         go_on(cluster, &watched)?;
         let mut addresses = Vec::new();
         for (witness, writers) in watched {
+            let gap = writers.stop().longest_gap(None).as_secs_f64();
+            let reigns = witness.end_unjudged()?;
+            let silence = match &reigns[..] {
+                [before, after] => Some(after.from.saturating_sub(before.to).as_secs_f64()),
+                _ => None,
+            };
             addresses.push(Noticed {
-                gap: writers.stop().longest_gap(None).as_secs_f64(),
-                changes: witness.end_unjudged()?.len().saturating_sub(1),
+                gap,
+                changes: reigns.len().saturating_sub(1),
+                silence,
             });
         }
         self.undo(kind)?;
