@@ -5,7 +5,7 @@ use std::time::Duration;
 use masthead_machine::{BootTime, Scale};
 
 use crate::ownership::{Ownership, State};
-use crate::{Action, Change, Held, Note, Record, Seen, Terms};
+use crate::{Action, Change, Note, Record, Seen, Terms};
 
 /// How much longer a node waits whose apiserver cannot serve any more, on a real machine. Who let go of the address may have believed in one
 /// that could not serve either; an owner without an apiserver is better than none, and lets go as soon as another one can serve.
@@ -45,15 +45,6 @@ enum Probe {
     Needed(BootTime),
     Asked,
     Clear,
-}
-
-/// What is left to do for the address while its record is frozen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taking {
-    /// The present round is somebody else's.
-    Round,
-    /// It is this node's, whose turn has come.
-    Turn,
 }
 
 impl Contending {
@@ -143,23 +134,19 @@ impl Ownership {
             return;
         }
         if seen.version.round.is_some() {
-            let own = contending.claimed || seen.is_held_by(&self.setup.identity);
-            let taking = if own { Taking::Turn } else { Taking::Round };
-            return self.take_frozen(now, taking, actions);
+            let is_own = contending.claimed || seen.is_held_by(&self.setup.identity);
+            let change = if is_own {
+                Change::Confirm
+            } else {
+                Change::Advance
+            };
+            return self.ask(now, change, actions);
         }
         if self.out_of_space && seen.record.is_some() {
             return self.ask(now, Change::Freeze, actions);
         }
         let (expected, epoch) = (seen.version, seen.record.as_ref().map_or(0, Record::epoch));
-        let (by, terms) = (self.setup.identity.clone(), self.measured.terms());
-        let held = |nonce| {
-            Record::Held(Held {
-                by,
-                nonce,
-                epoch: epoch + 1,
-                terms,
-            })
-        };
+        let held = self.held(epoch + 1, self.measured.terms());
         self.transact(now, expected, true, held, actions);
     }
 

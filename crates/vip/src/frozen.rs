@@ -17,9 +17,8 @@ use std::time::Duration;
 
 use masthead_machine::BootTime;
 
-use crate::contending::Taking;
 use crate::ownership::{Ownership, State};
-use crate::{Action, Change, Decision, Held, Nonce, Note, Record, Seen, Terms, Version};
+use crate::{Action, Change, Decision, Nonce, Note, Record, Seen, Terms, Version};
 
 /// As often the address can have another owner until etcd has space again.
 pub const ROUNDS: u32 = 32;
@@ -141,7 +140,6 @@ impl Ownership {
     /// The owner asks a majority, or tries to write.
     pub(crate) fn renew_frozen(&mut self, now: BootTime, actions: &mut Vec<Action>) {
         let terms = self.recorded_terms();
-        let by = self.setup.identity.clone();
         let thaw_again = now + self.setup.scale * THAW_EVERY;
         let State::Owning(owning) = &mut self.state else {
             return;
@@ -152,24 +150,8 @@ impl Ownership {
             return self.ask(now, Change::Confirm, actions);
         }
         let expected = owning.version;
-        let held = |nonce| {
-            Record::Held(Held {
-                by,
-                nonce,
-                epoch,
-                terms,
-            })
-        };
+        let held = self.held(epoch, terms);
         self.transact(now, expected, true, held, actions);
-    }
-
-    /// How who wants the address goes on while the record is frozen.
-    pub(crate) fn take_frozen(&mut self, now: BootTime, taking: Taking, actions: &mut Vec<Action>) {
-        let change = match taking {
-            Taking::Round => Change::Advance,
-            Taking::Turn => Change::Confirm,
-        };
-        self.ask(now, change, actions);
     }
 
     /// Another master says that it owns the address.

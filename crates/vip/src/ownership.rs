@@ -11,7 +11,9 @@ use crate::gate::{Address, Gate};
 use crate::owning::Owning;
 use crate::releasing::Releasing;
 use crate::terms::Measured;
-use crate::{Action, Change, Decision, Event, Nonce, Note, Raft, Record, Seen, Setup, Version};
+use crate::{
+    Action, Change, Decision, Event, Held, Nonce, Note, Raft, Record, Seen, Setup, Terms, Version,
+};
 
 /// Between two tries, on a real machine, after one that nobody answered.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(20);
@@ -394,6 +396,19 @@ impl Ownership {
             change: Change::Write { record, stock },
             give_up: now + gap,
         });
+    }
+
+    /// What the record says of this node as its owner.
+    pub(crate) fn held(&self, epoch: u64, terms: Terms) -> impl FnOnce(Nonce) -> Record + use<> {
+        let by = self.setup.identity.clone();
+        move |nonce| {
+            Record::Held(Held {
+                by,
+                nonce,
+                epoch,
+                terms,
+            })
+        }
     }
 
     pub(crate) fn draw_nonce(&mut self) -> Nonce {

@@ -3,7 +3,7 @@
 use masthead_machine::BootTime;
 
 use crate::ownership::{Ownership, State};
-use crate::{Action, Change, Held, Note, Record, Version};
+use crate::{Action, Change, Note, Version};
 
 /// This node's address.
 #[derive(Clone, Debug)]
@@ -126,15 +126,8 @@ impl Ownership {
         }
         owning.cap = None;
         owning.send_at = now + terms.pace();
-        let (by, epoch, expected) = (self.setup.identity.clone(), owning.epoch, owning.version);
-        let held = |nonce| {
-            Record::Held(Held {
-                by,
-                nonce,
-                epoch,
-                terms,
-            })
-        };
+        let (epoch, expected) = (owning.epoch, owning.version);
+        let held = self.held(epoch, terms);
         self.transact(now, expected, false, held, actions);
     }
 

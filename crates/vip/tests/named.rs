@@ -352,6 +352,15 @@ fn frozen(revision: i64, round: u32) -> Version {
     }
 }
 
+/// m2's record, frozen since so many rounds.
+fn frozen_record(as_of: i64, round: u32) -> Seen {
+    Seen {
+        as_of,
+        version: frozen(5, round),
+        record: Some(held(identity("m2", "b"), 9, 3)),
+    }
+}
+
 #[test]
 fn an_owner_that_is_told_of_no_space_owns_on_by_asking_and_thaws_when_it_can() {
     let mut node = Node::owning();
@@ -398,13 +407,7 @@ fn an_owner_that_is_told_of_no_space_owns_on_by_asking_and_thaws_when_it_can() {
 
 #[test]
 fn who_misses_the_owner_of_a_frozen_record_ends_its_round_and_waits() {
-    let record = Some(held(identity("m2", "b"), 9, 3));
-    let key = |as_of, round| Seen {
-        as_of,
-        version: frozen(5, round),
-        record: record.clone(),
-    };
-    let mut node = Node::beside(at(1000), key(7, 0));
+    let mut node = Node::beside(at(1000), frozen_record(7, 0));
     assert_eq!(node.at(at(2000)), []);
     node.hear(Event::OwnerSaid("m2".to_owned()));
     assert_eq!(node.at(at(3649)), []);
@@ -428,23 +431,17 @@ fn who_misses_the_owner_of_a_frozen_record_ends_its_round_and_waits() {
 
 #[test]
 fn who_is_not_told_that_its_deletion_ended_the_round_owns_nothing_by_it() {
-    let record = Some(held(identity("m2", "b"), 9, 3));
-    let key = |as_of, round| Seen {
-        as_of,
-        version: frozen(5, round),
-        record: record.clone(),
-    };
-    let mut node = Node::beside(at(1000), key(7, 0));
+    let mut node = Node::beside(at(1000), frozen_record(7, 0));
     let (nonce, ..) = question(&node.at(at(2650)));
     let decision = Decision::Unanswered;
     let actions = node.hear(Event::Decided { nonce, decision });
     assert_eq!(actions, [Action::Read(millis(150))]);
-    node.hear(Event::Read(key(8, 1)));
+    node.hear(Event::Read(frozen_record(8, 1)));
     assert_eq!(node.at(at(2650 + 1649)), []);
     let (_, expected, change) = question(&node.at(at(2650 + 1650)));
     assert_eq!((expected, change), (frozen(5, 1), Change::Advance));
     // When all rounds are over nobody can take it.
-    let mut node = Node::beside(at(1000), key(7, masthead_vip::ROUNDS));
+    let mut node = Node::beside(at(1000), frozen_record(7, masthead_vip::ROUNDS));
     assert_eq!(node.at(at(100_000)), []);
 }
 
