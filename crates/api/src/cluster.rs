@@ -17,6 +17,22 @@ pub struct ClusterStatus {
     pub nodes: BTreeMap<String, NodeAnswer>,
 }
 
+impl ClusterStatus {
+    /// The masters that have answered, by name.
+    pub fn statuses(&self) -> impl Iterator<Item = (&str, &Status)> + Clone {
+        self.nodes.iter().filter_map(|(name, answer)| match answer {
+            NodeAnswer::Status(status) => Some((&**name, &**status)),
+            NodeAnswer::Error(_) => None,
+        })
+    }
+
+    /// Those whose member of etcd has answered, too.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &Etcd)> + Clone {
+        self.statuses()
+            .filter_map(|(name, status)| Some((name, status.etcd.as_ref()?)))
+    }
+}
+
 /// What a master said when it was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

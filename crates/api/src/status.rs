@@ -56,6 +56,14 @@ pub struct Status {
     pub degraded: Vec<Reason>,
 }
 
+impl Status {
+    /// Whether this master owns one of the virtual addresses.
+    pub fn owns_an_address(&self) -> bool {
+        let mut addresses = self.virtual_addresses.iter();
+        addresses.any(|one| one.state == VirtualState::Owner)
+    }
+}
+
 open_enum! {
     /// What a node is to its cluster.
     pub enum FormationState {

@@ -1,8 +1,7 @@
 //! What a reboot or power-off does, and what speaks against it.
 
-use masthead_api::cluster::{Availability, ClusterStatus, NodeAnswer};
+use masthead_api::cluster::{Availability, ClusterStatus};
 use masthead_api::disruption::{Disruption, Purpose};
-use masthead_api::etcd::Etcd;
 use masthead_api::power::PowerPlan;
 use masthead_api::status::ServiceState;
 use masthead_api::{Reason, ReasonCode, Status, Timestamp};
@@ -60,7 +59,7 @@ impl Situation<'_> {
         if self.lock == LockSeen::NotNeeded {
             return plan;
         }
-        plan.availability = Availability::of(members(self.cluster));
+        plan.availability = Availability::of(self.cluster.members());
         if let Some(availability) = &plan.availability {
             let stay = availability
                 .healthy
@@ -91,7 +90,7 @@ impl Situation<'_> {
 
     /// The healthy voter that is furthest.
     fn successor(&self, availability: &Availability) -> Option<String> {
-        let followers = members(self.cluster).filter(|(name, _)| {
+        let followers = self.cluster.members().filter(|(name, _)| {
             self.stays(name) && availability.healthy.iter().any(|voter| voter == name)
         });
         let furthest = followers.max_by_key(|(_, etcd)| etcd.raft_applied_index);
@@ -164,27 +163,22 @@ impl Situation<'_> {
     }
 
     fn others_have_apiserver(&self) -> bool {
-        let nodes = &mut self.cluster.nodes.iter();
-        nodes.any(|(name, answer)| match answer {
-            NodeAnswer::Status(status) => self.stays(name) && has_apiserver(status),
-            NodeAnswer::Error(_) => false,
-        })
+        let mut others = self.cluster.statuses();
+        others.any(|(name, status)| self.stays(name) && has_apiserver(status))
     }
 
     /// The other masters that go down just now.
     fn ending(&self) -> Vec<&str> {
-        let nodes = self.cluster.nodes.iter();
-        let ending = nodes.filter(|(name, answer)| match answer {
-            NodeAnswer::Status(status) => **name != self.own.node.name && is_ending(status),
-            NodeAnswer::Error(_) => false,
-        });
-        ending.map(|(name, _)| &**name).collect()
+        let others = self.cluster.statuses();
+        let ending =
+            others.filter(|(name, status)| *name != self.own.node.name && is_ending(status));
+        ending.map(|(name, _)| name).collect()
     }
 }
 
 /// Whether enough voters follow one leader for the lock to be asked for.
 pub fn has_quorum(cluster: &ClusterStatus) -> bool {
-    Availability::of(members(cluster)).is_some_and(|availability| availability.spare >= 0)
+    Availability::of(cluster.members()).is_some_and(|availability| availability.spare >= 0)
 }
 
 /// That a master holds the lock, for whoever is refused or looks at the status.
@@ -207,16 +201,6 @@ pub fn under_way(holder: &Disruption) -> Reason {
 
 fn quorum(availability: &Availability) -> i64 {
     i64::try_from(availability.voters.len() / 2 + 1).unwrap_or(i64::MAX)
-}
-
-fn members(cluster: &ClusterStatus) -> impl Iterator<Item = (&str, &Etcd)> {
-    cluster
-        .nodes
-        .iter()
-        .filter_map(|(name, answer)| match answer {
-            NodeAnswer::Status(status) => Some((&**name, status.etcd.as_ref()?)),
-            NodeAnswer::Error(_) => None,
-        })
 }
 
 fn is_ending(status: &Status) -> bool {

@@ -1,3 +1,4 @@
+use masthead_api::cluster::NodeAnswer;
 use std::collections::BTreeMap;
 
 use masthead_api::{ApiError, ErrorCode, FORMAT};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_client::Error;
-use masthead_api::cluster::{Availability, ClusterStatus, NodeAnswer};
+use masthead_api::cluster::{Availability, ClusterStatus};
 use masthead_api::etcd::{Etcd, LeaderAnswer, LeaderRequest};
 use masthead_api::{ApiError, ErrorCode, FORMAT};
 
@@ -61,14 +61,7 @@ impl Members {
 
 /// What there is to do for that master's member to lead: nothing, a transfer, or a refusal.
 fn plan(cluster: &ClusterStatus, to: &str) -> Result<Option<Transfer>, ApiError> {
-    let members: Vec<(&str, &Etcd)> = cluster
-        .nodes
-        .iter()
-        .filter_map(|(name, answer)| match answer {
-            NodeAnswer::Status(status) => Some((&**name, status.etcd.as_ref()?)),
-            NodeAnswer::Error(_) => None,
-        })
-        .collect();
+    let members: Vec<(&str, &Etcd)> = cluster.members().collect();
     let refused = |why: String| {
         let next = "See `mastctl status`; nothing was changed.";
         ApiError::new(ErrorCode::Conflict, why, next)
@@ -106,6 +99,7 @@ fn plan(cluster: &ClusterStatus, to: &str) -> Result<Option<Transfer>, ApiError>
 
 #[cfg(test)]
 mod tests {
+    use masthead_api::cluster::NodeAnswer;
     use serde_json::json;
 
     use super::*;

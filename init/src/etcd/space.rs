@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions, Error};
-use masthead_api::cluster::{Availability, ClusterStatus, NodeAnswer};
+use masthead_api::cluster::{Availability, ClusterStatus};
 use masthead_api::etcd::Etcd;
-use masthead_api::status::VirtualState;
 use masthead_api::{Reason, ReasonCode, Timestamp};
 
 use super::{Members, in_time};
@@ -68,34 +67,16 @@ pub fn has_no_space(etcd: &Etcd) -> bool {
 
 /// Whether there is anything to look after.
 pub fn is_needed(cluster: &ClusterStatus) -> bool {
-    let mut answers = cluster.nodes.values();
-    answers.any(|answer| match answer {
-        NodeAnswer::Status(status) => status
-            .etcd
-            .as_ref()
-            .is_some_and(|etcd| is_large(etcd) || has_no_space(etcd)),
-        NodeAnswer::Error(_) => false,
-    })
+    let mut members = cluster.members();
+    members.any(|(_, etcd)| is_large(etcd) || has_no_space(etcd))
 }
 
 /// What the master whose member leads does next. `compactable`: whether there is anything older than a while ago.
 pub fn next(own: &str, cluster: &ClusterStatus, compactable: bool) -> Option<Step> {
-    let statuses = cluster
-        .nodes
-        .iter()
-        .filter_map(|(name, answer)| match answer {
-            NodeAnswer::Status(status) => Some((&**name, &**status)),
-            NodeAnswer::Error(_) => None,
-        });
-    let members: Vec<(&str, &Etcd)> = statuses
-        .clone()
-        .filter_map(|(name, status)| Some((name, status.etcd.as_ref()?)))
-        .collect();
-    let owners: BTreeSet<&str> = statuses
-        .filter(|(_, status)| {
-            let mut addresses = status.virtual_addresses.iter();
-            addresses.any(|one| one.state == VirtualState::Owner)
-        })
+    let members: Vec<(&str, &Etcd)> = cluster.members().collect();
+    let owners: BTreeSet<&str> = cluster
+        .statuses()
+        .filter(|(_, status)| status.owns_an_address())
         .map(|(name, _)| name)
         .collect();
     let availability = Availability::of(members.iter().copied())?;
@@ -200,6 +181,7 @@ impl Members {
 
 #[cfg(test)]
 mod tests {
+    use masthead_api::cluster::NodeAnswer;
     use masthead_api::{ApiError, ErrorCode, FORMAT};
     use serde_json::json;
 

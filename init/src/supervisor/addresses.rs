@@ -118,13 +118,14 @@ pub(super) async fn move_to(board: &Board, request: MoveRequest) -> Result<MoveA
             from,
         });
     }
-    if own.etcd.as_ref().is_some_and(has_no_space) && moves.iter().any(|one| one.from != one.to) {
+    let is_move = moves.iter().any(|one| one.from != one.to);
+    if is_move && own.etcd.as_ref().is_some_and(has_no_space) {
         return Err(conflict(
             "etcd has no space, so that nobody can be named who shall own the address".to_owned(),
             "Delete objects first: see `mastctl why`. If the owner fails, another master takes the address all the same.",
         ));
     }
-    if !can_serve(&cluster, &request.to) && moves.iter().any(|one| one.from != one.to) {
+    if is_move && !can_serve(&cluster, &request.to) {
         return Err(conflict(
             format!("the kube-apiserver of {} is not ready", request.to),
             "See `mastctl status` for what it waits for; then try again.",

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use masthead_api::FORMAT;
-use masthead_api::cluster::{Availability, ClusterStatus, NodeAnswer};
+use masthead_api::cluster::{Availability, ClusterStatus};
 use masthead_api::etcd::{EtcdRole, LeaderRequest};
-use masthead_api::status::{Status, VirtualState};
+use masthead_api::status::Status;
 
 use super::board::Shared;
 
@@ -61,35 +61,21 @@ fn leads_and_owns(status: &Status) -> bool {
         .etcd
         .as_ref()
         .is_some_and(|etcd| etcd.role == EtcdRole::Leader);
-    let mut addresses = status.virtual_addresses.iter();
-    leads && addresses.any(|one| one.state == VirtualState::Owner)
+    leads && status.owns_an_address()
 }
 
 /// A master that leads and owns nothing, and whose member follows the leader.
 fn another(cluster: &ClusterStatus) -> Option<String> {
-    let answers = cluster
-        .nodes
-        .iter()
-        .filter_map(|(name, answer)| match answer {
-            NodeAnswer::Status(status) => Some((&**name, &**status)),
-            NodeAnswer::Error(_) => None,
-        });
-    let members = answers
-        .clone()
-        .filter_map(|(name, status)| Some((name, status.etcd.as_ref()?)));
-    let healthy = Availability::of(members)?.healthy;
-    let mut free = answers.filter(|(name, status)| {
-        let owns = status
-            .virtual_addresses
-            .iter()
-            .any(|one| one.state == VirtualState::Owner);
-        healthy.iter().any(|healthy| healthy == name) && !owns
+    let healthy = Availability::of(cluster.members())?.healthy;
+    let mut free = cluster.statuses().filter(|(name, status)| {
+        healthy.iter().any(|healthy| healthy == name) && !status.owns_an_address()
     });
     free.next().map(|(name, _)| name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use masthead_api::cluster::NodeAnswer;
     use serde_json::json;
 
     use super::*;
