@@ -32,6 +32,7 @@ pub mod block;
 pub mod broken;
 pub mod cluster;
 pub mod console;
+mod credentials;
 pub mod daemon;
 pub mod directory;
 pub mod enter;

@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use ureq::Agent;
 
-use crate::{cluster::Cluster, error::Result, writers::credentials};
+use crate::{cluster::Cluster, credentials::credentials, error::Result};
 
 /// Between the end of a connection and the next one.
 const PAUSE: Duration = Duration::from_millis(20);

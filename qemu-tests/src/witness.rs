@@ -22,7 +22,7 @@ use crate::{
     tap::{Heard, Tap},
 };
 
-/// Between two rounds of questions.
+/// Between two rounds of questions, to real machines: emulated ones are as slow in answering as in everything.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 const BROADCAST: Mac = Mac([0xff; 6]);
 /// The ports that it asks from; they are nobody else's.
@@ -68,13 +68,14 @@ impl Witness {
             .map(|node| (node.plan().mac().0, node.plan().name.clone()))
             .collect();
         let epoch = cluster.vip().epoch;
+        let pace = ASK_EVERY.mul_f64(cluster.timing_scale());
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
         let heard = Arc::<Mutex<Vec<Reign>>>::default();
         let reigns = Arc::clone(&heard);
         let thread = thread::Builder::new()
             .name("witness".to_owned())
-            .spawn(move || listen(tap.as_mut(), address, &nodes, &reigns, &is_over))
+            .spawn(move || listen(tap.as_mut(), (address, pace), &nodes, &reigns, &is_over))
             .attempt(|| "start the witness")?;
         Ok(Self {
             over,
@@ -128,7 +129,7 @@ impl Drop for Witness {
 
 fn listen(
     tap: &mut dyn Tap,
-    address: Ipv4Addr,
+    (address, pace): (Ipv4Addr, Duration),
     nodes: &BTreeMap<[u8; 6], String>,
     reigns: &Mutex<Vec<Reign>>,
     over: &AtomicBool,
@@ -145,7 +146,7 @@ fn listen(
             } else {
                 PORTS.start
             };
-            ask_at = now + ASK_EVERY;
+            ask_at = now + pace;
         }
         let Some(heard) = tap.hear(ask_at.saturating_duration_since(now))? else {
             continue;

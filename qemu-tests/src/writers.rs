@@ -9,9 +9,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     net::SocketAddr,
-    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
@@ -20,18 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
-use ureq::{
-    Agent,
-    tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig},
-};
+use ureq::Agent;
 
-use crate::{
-    cluster::Cluster,
-    error::{Attempt, Error, Result},
-    tools::run,
-};
+use crate::{cluster::Cluster, credentials::credentials, error::Result, tools::run};
 
 /// Between two tries of a write that was refused.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
@@ -375,33 +365,6 @@ impl Writer {
             _ => Answer::Unknown,
         }
     }
-}
-
-/// The authority, and the client's certificate and key, of a kubeconfig that mastctl has written.
-pub(crate) fn credentials(kubeconfig: &Path) -> Result<TlsConfig> {
-    let text =
-        fs::read_to_string(kubeconfig).attempt(|| format!("read {}", kubeconfig.display()))?;
-    let wrong = |what: &str| Error::Refused(format!("{}: {what}", kubeconfig.display()));
-    let field = |name: &str| {
-        let value = text
-            .lines()
-            .find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(": "));
-        let value = value.ok_or_else(|| wrong(&format!("no {name}")))?;
-        STANDARD
-            .decode(value.trim())
-            .map_err(|error| wrong(&format!("{name}: {error}")))
-    };
-    let certificate = |name: &str| {
-        Certificate::from_pem(&field(name)?).map_err(|error| wrong(&format!("{name}: {error}")))
-    };
-    let key = PrivateKey::from_pem(&field("client-key-data")?)
-        .map_err(|error| wrong(&format!("client-key-data: {error}")))?;
-    let authority = certificate("certificate-authority-data")?;
-    let client = ClientCert::new_with_certs(&[certificate("client-certificate-data")?], key);
-    Ok(TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&[authority]))
-        .client_cert(Some(client))
-        .build())
 }
 
 #[cfg(test)]

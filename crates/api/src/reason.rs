@@ -131,6 +131,8 @@ open_enum! {
         VipUnowned = "vip-unowned",
         /// The owner of the virtual address has no apiserver that is ready, and nobody else has.
         VipUnready = "vip-unready",
+        /// Nobody can follow the owner of the virtual address until etcd has space.
+        VipSpent = "vip-spent",
         /// A machine that is no master answers for the virtual address.
         VipStranger = "vip-stranger",
         /// A later release keeps the virtual address.
@@ -398,6 +400,10 @@ impl ReasonCode {
             Self::VipUnready => (
                 "The owner's kube-apiserver is not ready, and no other master's is.",
                 "See `mastctl logs kube-apiserver`. The address moves by itself as soon as another master's kube-apiserver is ready.",
+            ),
+            Self::VipSpent => (
+                "While etcd has no space the virtual address has moved as often as it can: nobody can follow its last owner.",
+                "Delete objects through a master's own address, with `kubectl --server=https://MASTER:6443 delete`. Masthead then makes space in etcd by itself, and the address is taken as soon as etcd takes writes.",
             ),
             Self::VipStranger => (
                 "A machine that is none of the cluster's answers for the virtual address.",

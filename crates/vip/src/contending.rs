@@ -168,6 +168,9 @@ impl Ownership {
             return None;
         }
         let seen = self.seen.as_ref()?;
+        if self.is_spent() && !contending.claimed && !seen.is_held_by(&self.setup.identity) {
+            return None;
+        }
         // Before the first owner there is nothing to keep up.
         let more = match self.ready {
             true => Duration::ZERO,
@@ -182,18 +185,19 @@ impl Ownership {
         }
     }
 
-    pub(crate) fn time_is_over(&self, now: BootTime) -> Option<bool> {
+    /// When the time of the last known owner is over.
+    pub(crate) fn overdue_at(&self) -> Option<BootTime> {
         let State::Contending(contending) = &self.state else {
             return None;
         };
         let wait = self.wait(self.seen.as_ref()?, contending.claimed)?;
-        Some(contending.since + wait <= now)
+        Some(contending.since + wait)
     }
 
     /// How long the record must stay as it is before this node takes the address.
     fn wait(&self, seen: &Seen, claimed: bool) -> Option<Duration> {
-        if let Some(round) = seen.version.round {
-            return self.wait_frozen(seen, round, claimed);
+        if seen.version.round.is_some() {
+            return self.wait_frozen(seen, claimed);
         }
         let own = &self.setup.identity;
         match &seen.record {

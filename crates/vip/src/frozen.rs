@@ -167,8 +167,8 @@ impl Ownership {
         self.said = Some((name, now));
     }
 
-    /// How long the owner of a frozen record is waited for; none when nobody can take the address from it any more.
-    pub(crate) fn wait_frozen(&self, seen: &Seen, round: u32, claimed: bool) -> Option<Duration> {
+    /// How long the owner of a frozen record is waited for; none if its format is not known.
+    pub(crate) fn wait_frozen(&self, seen: &Seen, claimed: bool) -> Option<Duration> {
         let wait = self.recorded_terms().wait();
         if seen.record == Some(Record::Unknown) {
             None
@@ -178,28 +178,12 @@ impl Ownership {
         } else if claimed {
             Some(wait)
         } else {
-            (round < ROUNDS).then(|| wait + self.setup.scale * SILENCE)
+            Some(wait + self.setup.scale * SILENCE)
         }
     }
 
-    /// Who owns the address, as far as it is known, and how often it had another owner.
-    pub fn owner(&self) -> (Option<&str>, u64) {
-        let recorded = match self.record() {
-            Some(Record::Held(held)) => Some(&*held.by.node),
-            _ => None,
-        };
-        let round = self.seen.as_ref().and_then(|seen| seen.version.round);
-        let said = self.said.as_ref().map(|(name, _)| &**name);
-        let name = match (&self.state, round) {
-            (State::Owning(_), _) => Some(&*self.setup.identity.node),
-            (_, Some(1..)) => said.filter(|name| *name != self.setup.identity.node),
-            _ => recorded,
-        };
-        (name, self.present_epoch())
-    }
-
     /// Each round of a frozen record may have had another owner.
-    fn present_epoch(&self) -> u64 {
+    pub(crate) fn present_epoch(&self) -> u64 {
         let round = self.seen.as_ref().and_then(|seen| seen.version.round);
         self.record().map_or(0, Record::epoch) + u64::from(round.unwrap_or(0))
     }

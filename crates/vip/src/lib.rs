@@ -22,9 +22,12 @@ mod ownership;
 mod owning;
 mod record;
 mod releasing;
+mod sent;
+mod standing;
 mod terms;
 
 pub use event::{Action, Change, Decision, Event, Note, Raft, Setup};
 pub use frozen::ROUNDS;
-pub use ownership::{Ownership, Standing};
+pub use ownership::Ownership;
 pub use record::{Free, Held, Identity, Nonce, Record, Seen, Terms, Version};
+pub use standing::Standing;

@@ -10,10 +10,9 @@ use crate::frozen::Asked;
 use crate::gate::{Address, Gate};
 use crate::owning::Owning;
 use crate::releasing::Releasing;
+use crate::sent::Sent;
 use crate::terms::Measured;
-use crate::{
-    Action, Change, Decision, Event, Held, Nonce, Note, Raft, Record, Seen, Setup, Terms, Version,
-};
+use crate::{Action, Event, Nonce, Note, Raft, Record, Seen, Setup, Version};
 
 /// Between two tries, on a real machine, after one that nobody answered.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(20);
@@ -21,14 +20,11 @@ pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(20);
 /// How long another master's word that it can serve counts, on a real machine.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Transactions without an answer that are remembered. More of them are still known to be this node's, and count nothing.
-const REMEMBERED: usize = 32;
-
 /// The machine of one address.
 #[derive(Clone, Debug)]
 pub struct Ownership {
     pub(crate) setup: Setup,
-    random: Random,
+    pub(crate) random: Random,
     pub(crate) state: State,
     pub(crate) gate: Gate,
     pub(crate) address: Address,
@@ -63,40 +59,6 @@ pub(crate) enum State {
     Owning(Owning),
     /// On its way to somebody else.
     Releasing(Releasing),
-}
-
-/// A transaction that may have been committed.
-#[derive(Clone, Debug)]
-pub(crate) struct Sent {
-    pub(crate) nonce: Nonce,
-    /// When it was sent, or when it was known not to be committed yet.
-    pub(crate) at: BootTime,
-    expected: Version,
-    record: Record,
-}
-
-impl Sent {
-    /// Until when this node may own the address by this, once it is known to be committed; none for a release. From then on, gap
-    /// aside, nobody who has seen it waits any more.
-    pub(crate) fn limit(&self) -> Option<BootTime> {
-        match &self.record {
-            Record::Held(held) => Some(self.at + held.terms.hold),
-            Record::Free(_) | Record::Unknown => None,
-        }
-    }
-}
-
-/// Where a node stands, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The record was not seen yet.
-    Unknown,
-    /// Somebody else owns the address, as far as it is known, or nobody.
-    Other(Option<String>),
-    /// This node does, and the kernel lets it answer until then; until a renewal is acknowledged it does not.
-    Owner(Option<BootTime>),
-    /// This node lets go of it.
-    Releasing,
 }
 
 impl Machine for Ownership {
@@ -136,28 +98,6 @@ impl Ownership {
             said: None,
             seen: None,
         }
-    }
-
-    /// Where this node stands.
-    pub fn standing(&self) -> Standing {
-        match &self.state {
-            State::Owning(_) => Standing::Owner(self.gate.open_until()),
-            State::Releasing(_) => Standing::Releasing,
-            State::Contending(_) => match &self.seen {
-                None => Standing::Unknown,
-                Some(_) => Standing::Other(self.owner().0.map(str::to_owned)),
-            },
-        }
-    }
-
-    /// What the record says by the newest sight of it.
-    pub fn record(&self) -> Option<&Record> {
-        self.seen.as_ref()?.record.as_ref()
-    }
-
-    /// Whether the time of the last known owner is over, so that nobody may own the address.
-    pub fn is_overdue(&self, now: BootTime) -> bool {
-        self.time_is_over(now).unwrap_or(false)
     }
 
     fn handle(&mut self, now: BootTime, event: Event, actions: &mut Vec<Action>) {
@@ -217,50 +157,6 @@ impl Ownership {
         }
     }
 
-    fn decided(
-        &mut self,
-        now: BootTime,
-        nonce: Nonce,
-        decision: Decision,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.awaiting == Some(nonce) {
-            self.awaiting = None;
-        }
-        if let Some(asked) = self.take_asked(nonce) {
-            return self.asked_decided(now, &asked, decision, actions);
-        }
-        let Some(place) = self.sent.iter().position(|sent| sent.nonce == nonce) else {
-            // A watch was faster.
-            return;
-        };
-        match decision {
-            Decision::Done(revision) => {
-                let record = Some(self.sent[place].record.clone());
-                let version = Version::thawed(revision);
-                let seen = Seen {
-                    as_of: revision,
-                    version,
-                    record,
-                };
-                self.observe(now, seen, actions);
-            }
-            Decision::Refused(seen) => {
-                self.sent.remove(place);
-                self.observe(now, seen, actions);
-            }
-            Decision::NoSpace => {
-                self.out_of_space = true;
-                // Who contends goes on at once, and freezes the record, if there is one.
-                let contends = matches!(self.state, State::Contending(_));
-                if !contends || self.record().is_none() {
-                    self.unanswered(now);
-                }
-            }
-            Decision::Unanswered => self.unanswered(now),
-        }
-    }
-
     /// Somebody says how the record is, or was.
     pub(crate) fn observe(&mut self, now: BootTime, seen: Seen, actions: &mut Vec<Action>) {
         let newest = self.seen.as_ref().map_or(i64::MIN, |seen| seen.as_of);
@@ -317,29 +213,6 @@ impl Ownership {
         }
     }
 
-    /// A transaction is known to be committed.
-    fn acknowledged(
-        &mut self,
-        now: BootTime,
-        place: usize,
-        version: Version,
-        actions: &mut Vec<Action>,
-    ) {
-        self.out_of_space = false;
-        let sent = self.sent[place].clone();
-        self.measured.took(now.since(sent.at));
-        // They all expected what was there before.
-        self.sent.clear();
-        let Some(until) = sent.limit() else {
-            return self.released(now, actions);
-        };
-        match &mut self.state {
-            State::Owning(owning) => owning.renewed(version, until),
-            State::Releasing(releasing) => releasing.version = version,
-            State::Contending(_) => self.won(now, version, sent.record.epoch(), until, actions),
-        }
-    }
-
     /// From here on the address is this node's.
     pub(crate) fn won(
         &mut self,
@@ -354,70 +227,6 @@ impl Ownership {
         if self.draining {
             self.release(now, None, actions);
         }
-    }
-
-    pub(crate) fn unanswered(&mut self, now: BootTime) {
-        let again = now + self.setup.scale * TRY_AGAIN;
-        match &mut self.state {
-            State::Contending(contending) => contending.begin_anew(),
-            State::Owning(owning) => owning.send_at = again,
-            State::Releasing(releasing) => releasing.send_at = again,
-        }
-        if self.sent.len() > REMEMBERED {
-            let forgotten = self.sent.remove(0);
-            if let (State::Owning(owning), Some(limit)) = (&mut self.state, forgotten.limit()) {
-                owning.until = owning.until.min(Some(limit));
-            }
-        }
-    }
-
-    /// Sends a transaction that makes the record say this, and that stocks the rounds, if it is to.
-    pub(crate) fn transact(
-        &mut self,
-        now: BootTime,
-        expected: Version,
-        stock: bool,
-        record: impl FnOnce(Nonce) -> Record,
-        actions: &mut Vec<Action>,
-    ) {
-        let nonce = self.draw_nonce();
-        let record = record(nonce);
-        let gap = self.measured.terms().gap;
-        self.awaiting = Some(nonce);
-        self.sent.push(Sent {
-            nonce,
-            at: now,
-            expected,
-            record: record.clone(),
-        });
-        actions.push(Action::Transact {
-            nonce,
-            expected,
-            change: Change::Write { record, stock },
-            give_up: now + gap,
-        });
-    }
-
-    /// What the record says of this node as its owner.
-    pub(crate) fn held(&self, epoch: u64, terms: Terms) -> impl FnOnce(Nonce) -> Record + use<> {
-        let by = self.setup.identity.clone();
-        move |nonce| {
-            Record::Held(Held {
-                by,
-                nonce,
-                epoch,
-                terms,
-            })
-        }
-    }
-
-    pub(crate) fn draw_nonce(&mut self) -> Nonce {
-        Nonce(self.random.bits())
-    }
-
-    /// The earliest end of what the transactions on their way promise: one of them may be committed, and seen.
-    pub(crate) fn limit(&self) -> Option<BootTime> {
-        self.sent.iter().filter_map(Sent::limit).min()
     }
 
     /// Another master whose word that it can serve still counts.
@@ -463,8 +272,11 @@ impl Ownership {
             State::Owning(_) => self.renewal_at(),
             State::Releasing(releasing) => releasing.deadline(),
         };
-        // What is due and cannot be done now waits for an event.
+        // From then on people are told that nobody owns it, whoever may take it.
+        let told = self.overdue_at();
         let gate = self.gate.open_until();
-        own.into_iter().chain(gate).filter(|at| *at > now).min()
+        // What is due and cannot be done now waits for an event.
+        let all = own.into_iter().chain(told).chain(gate);
+        all.filter(|at| *at > now).min()
     }
 }

@@ -443,6 +443,9 @@ fn who_is_not_told_that_its_deletion_ended_the_round_owns_nothing_by_it() {
     // When all rounds are over nobody can take it.
     let mut node = Node::beside(at(1000), frozen_record(7, masthead_vip::ROUNDS));
     assert_eq!(node.at(at(100_000)), []);
+    assert!(node.ownership.is_spent() && node.ownership.is_overdue(node.now));
+    node.hear(Event::OwnerSaid("m2".to_owned()));
+    assert!(!node.ownership.is_overdue(node.now), "its owner lives");
 }
 
 #[test]

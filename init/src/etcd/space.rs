@@ -36,6 +36,9 @@ pub enum Step {
     HandOver(String),
     /// Have etcd take writes again.
     Disarm,
+    /// Nothing, until the members of these masters are well again: while a member writes its database anew it is as good as dead, and that
+    /// must not be the second one.
+    WaitFor(Vec<String>),
 }
 
 /// Why a person should know of it.
@@ -91,9 +94,13 @@ pub fn next(own: &str, cluster: &ClusterStatus, compactable: bool) -> Option<Ste
     if compactable {
         return Some(Step::Compact);
     }
-    // While a member writes its database anew it is as good as dead: that must not be the second one.
-    if availability.healthy != availability.voters {
-        return None;
+    let (voters, healthy) = (&availability.voters, &availability.healthy);
+    let mut unwell = voters
+        .iter()
+        .filter(|name| !healthy.contains(name))
+        .peekable();
+    if unwell.peek().is_some() {
+        return Some(Step::WaitFor(unwell.cloned().collect()));
     }
     if alarm && !large {
         return Some(Step::Disarm);
@@ -290,7 +297,7 @@ mod tests {
         };
         assert_eq!(
             one_silent.next("m1", false),
-            None,
+            Some(Step::WaitFor(vec!["m3".to_owned()])),
             "that would be the second one"
         );
         let in_use = Three {

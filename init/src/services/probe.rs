@@ -1,5 +1,6 @@
 //! Asks a service over HTTP whether it is well.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +40,15 @@ pub(crate) struct Target {
     connection: Mutex<Option<Connection>>,
 }
 
+/// A service that is not well, or did not say so.
+#[derive(Debug)]
+pub(crate) struct Unwell {
+    /// What it said, or the error.
+    pub(crate) said: String,
+    /// It was refused to connect: nobody listens there, which needs no second look.
+    pub(crate) nobody_listens: bool,
+}
+
 /// A service could not be asked.
 #[derive(Debug, Error)]
 enum ProbeError {
@@ -75,21 +85,33 @@ impl Target {
 
     /// Asks once; never takes longer than `timeout`.
     pub(crate) async fn ask(&self, timeout: Duration) -> Answer {
+        match self.look(timeout).await {
+            Ok(()) => Answer::Healthy,
+            Err(unwell) => Answer::Unhealthy(unwell.said),
+        }
+    }
+
+    /// The same for who has to know whether anybody is there at all.
+    pub(crate) async fn look(&self, timeout: Duration) -> Result<(), Unwell> {
         let mut connection = self.connection.lock().await;
         // Taken out, so that one whose answer did not come is not used again.
         let kept = connection.take();
-        match tokio::time::timeout(timeout, self.exchange(kept)).await {
-            Err(_) => Answer::Unhealthy(format!("no answer within {timeout:.1?}")),
-            Ok(Err(error)) => Answer::Unhealthy(with_sources(&error)),
+        let (said, nobody_listens) = match tokio::time::timeout(timeout, self.exchange(kept)).await
+        {
+            Err(_) => (format!("no answer within {timeout:.1?}"), false),
+            Ok(Err(error)) => (with_sources(&error), error.is_refusal()),
             Ok(Ok((status, said, reusable))) => {
                 *connection = Some(reusable);
                 if status.is_success() {
-                    Answer::Healthy
-                } else {
-                    Answer::Unhealthy(format!("{status}: {}", essence(&said)))
+                    return Ok(());
                 }
+                (format!("{status}: {}", essence(&said)), false)
             }
-        }
+        };
+        Err(Unwell {
+            said,
+            nobody_listens,
+        })
     }
 
     async fn exchange(
@@ -154,6 +176,12 @@ impl Target {
                 talk(address, stream).await
             }
         }
+    }
+}
+
+impl ProbeError {
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if source.kind() == ErrorKind::ConnectionRefused)
     }
 }
 

@@ -27,6 +27,8 @@ struct Keeper {
     seen: Option<i64>,
     /// The last step was to forget what is old.
     just_compacted: bool,
+    /// Whose members have to be well before the next step.
+    waits_for: Vec<String>,
 }
 
 /// Keeps space in etcd, for ever.
@@ -35,12 +37,19 @@ pub(super) async fn keep(board: Shared, publisher: watch::Sender<Option<Reason>>
     loop {
         tokio::time::sleep(board.scale() * LOOK_EVERY).await;
         let etcd = board.status().etcd;
+        let leads = etcd
+            .as_ref()
+            .is_some_and(|etcd| etcd.role == EtcdRole::Leader);
+        if !leads {
+            // Another master looks after it now.
+            keeper.waits_for.clear();
+        }
         let reason = etcd.as_ref().and_then(space::reason);
         let small = reason.is_none();
+        let reason = reason.map(|reason| keeper.explain(reason));
         publisher.send_modify(|before| {
             *before = reason.map(|reason| reason.continuing(before.as_ref()));
         });
-        let leads = etcd.is_some_and(|etcd| etcd.role == EtcdRole::Leader);
         keeper.looks = keeper.looks.wrapping_add(1);
         if !leads || (small && !keeper.looks.is_multiple_of(ASK_ALL_EVERY)) {
             continue;
@@ -55,6 +64,19 @@ pub(super) async fn keep(board: Shared, publisher: watch::Sender<Option<Reason>>
 }
 
 impl Keeper {
+    /// Says also why nothing is done about it at present.
+    fn explain(&self, reason: Reason) -> Reason {
+        if self.waits_for.is_empty() {
+            return reason;
+        }
+        let cause = format!(
+            "{} It is not defragmented while {} is not a healthy member.",
+            reason.cause,
+            self.waits_for.join(" or ")
+        );
+        reason.with_cause(cause)
+    }
+
     /// Does one step, if there is one to do.
     async fn look(&mut self, board: &Shared, members: &Members) -> Result<(), String> {
         let cluster = board.cluster_now().await;
@@ -65,6 +87,7 @@ impl Keeper {
         let now = members.revision().await.map_err(of_etcd)?;
         let old = self.seen.replace(now).filter(|_| !self.just_compacted);
         self.just_compacted = false;
+        self.waits_for.clear();
         let Some(step) = space::next(&members.own, &cluster, old.is_some()) else {
             return Ok(());
         };
@@ -96,6 +119,10 @@ impl Keeper {
                 };
                 let moved = members.move_leader(&cluster, request).await;
                 moved.map(drop).map_err(|error| error.message)
+            }
+            Step::WaitFor(names) => {
+                self.waits_for = names;
+                Ok(())
             }
             Step::Disarm => members.disarm().await.map_err(of_etcd),
         }

@@ -85,7 +85,7 @@ impl Story {
             Standing::Owner(None) | Standing::Other(_) => VirtualState::Nobody,
         };
         let owns = matches!(state, VirtualState::Owner | VirtualState::Standby);
-        let reason = self.why(&state, record, around, now);
+        let reason = self.why(&state, machine, around, now);
         self.reason = reason.map(|reason| reason.continuing(self.reason.as_ref()));
         VirtualAddress {
             address: self.address.to_string(),
@@ -130,7 +130,7 @@ impl Story {
     fn why(
         &self,
         state: &VirtualState,
-        record: Option<&Record>,
+        machine: &Ownership,
         around: Circumstances,
         now: Timestamp,
     ) -> Option<Reason> {
@@ -142,7 +142,7 @@ impl Story {
                 format!("A machine with the hardware address {hardware} answers for {address}."),
             );
         }
-        if record == Some(&Record::Unknown) {
+        if machine.record() == Some(&Record::Unknown) {
             return reason(
                 ReasonCode::VipUnknownFormat,
                 format!(
@@ -157,6 +157,14 @@ impl Story {
                     format!(
                         "{} owns {address}, its kube-apiserver is not ready, and no other master's is.",
                         self.own
+                    ),
+                );
+            }
+            VirtualState::Nobody if machine.is_spent() => {
+                return reason(
+                    ReasonCode::VipSpent,
+                    format!(
+                        "The last owner of {address} is silent, and etcd has no space to write who follows."
                     ),
                 );
             }

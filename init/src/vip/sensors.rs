@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use etcd_client::{Client, Error};
 use masthead_control_plane::Request;
-use masthead_lifecycle::Answer;
 use masthead_machine::Scale;
 use masthead_seed::Endpoint;
 use masthead_vip::Raft;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::health::{ASK_EVERY, Health, PATH, PATIENCE};
+use super::health::{ASK_EVERY, Health, PATH, PATIENCE, Sight};
 use crate::etcd::{Members, in_time};
 use crate::services::Target;
 
@@ -94,18 +93,26 @@ impl Apiserver {
                 places.push(None);
             }
             targets.retain(|place, _| places.contains(place));
-            let mut serves = true;
+            let mut worst = Sight::Serves;
             for place in places {
                 let target = targets
                     .entry(place)
                     .or_insert_with(|| Target::new(self.request(place)));
-                let answer = target.ask(self.scale * PATIENCE).await;
-                if let Answer::Unhealthy(why) = &answer {
-                    tracing::debug!(?place, why, "the own apiserver cannot serve");
-                }
-                serves &= answer == Answer::Healthy;
+                let sight = match target.look(self.scale * PATIENCE).await {
+                    Ok(()) => Sight::Serves,
+                    Err(unwell) => {
+                        let why = unwell.said;
+                        tracing::debug!(?place, why, "the own apiserver cannot serve");
+                        if unwell.nobody_listens {
+                            Sight::Gone
+                        } else {
+                            Sight::Fails
+                        }
+                    }
+                };
+                worst = worst.max(sight);
             }
-            if let Some(ready) = health.answered(serves) {
+            if let Some(ready) = health.saw(worst) {
                 publisher.send_replace(ready);
             }
         }
