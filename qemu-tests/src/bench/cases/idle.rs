@@ -11,6 +11,7 @@ use super::{Bench, Figure, Measured};
 use crate::{
     bench::{figure::Statistic, nodes::Masthead},
     error::{Attempt, Error, Result},
+    provider::Node,
 };
 
 /// After ready: controllers finish what a first boot gives them to do.
@@ -25,9 +26,11 @@ const GOAL_SHARE_PERCENT: f64 = 0.2;
 pub(super) fn measure(bench: &Bench) -> Result<Measured> {
     let masthead = Masthead::ready(bench, "idle")?;
     thread::sleep(SETTLE);
-    let parts = [
-        Part::of(&masthead, "init", "PID 1", GOAL_PID1_MIB)?,
-        Part::of(&masthead, "supervisor", "supervisor", GOAL_SUPERVISOR_MIB)?,
+    let node = masthead.node();
+    let parts = [Part::of(node, "init")?, Part::of(node, "supervisor")?];
+    let told = [
+        ("PID 1", GOAL_PID1_MIB),
+        ("supervisor", GOAL_SUPERVISOR_MIB),
     ];
     let mut samples = parts.each_ref().map(|_| Samples::default());
     let mut sums = Vec::new();
@@ -49,11 +52,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Measured> {
         sums.push(sum);
     }
     let mut figures = Vec::new();
-    for (part, samples) in parts.iter().zip(samples) {
-        let what = |quantity: &str| format!("{}, {quantity}", part.name);
+    for ((name, goal_mib), samples) in told.into_iter().zip(samples) {
+        let what = |quantity: &str| format!("{name}, {quantity}");
         figures.push(
             Figure::new(what("resident memory (Rss)"), "MiB", samples.resident)
-                .goal(Statistic::Maximum, part.goal_mib),
+                .goal(Statistic::Maximum, goal_mib),
         );
         figures.push(Figure::new(
             what("of which its own share (Pss)"),
@@ -88,26 +91,23 @@ struct Samples {
 }
 
 /// PID 1 or the supervisor.
-struct Part {
-    name: &'static str,
+pub(super) struct Part {
     process: i32,
     group: PathBuf,
-    goal_mib: f64,
 }
 
 impl Part {
-    fn of(masthead: &Masthead, leaf: &str, name: &'static str, goal_mib: f64) -> Result<Self> {
-        let processes = masthead.node().processes(leaf)?;
+    /// By the name of its control group.
+    pub(super) fn of(node: &dyn Node, leaf: &str) -> Result<Self> {
+        let processes = node.processes(leaf)?;
         let [process] = processes[..] else {
             return Err(Error::Refused(format!(
                 "{leaf} has the processes {processes:?}, not one"
             )));
         };
         Ok(Self {
-            name,
             process,
             group: group(process)?,
-            goal_mib,
         })
     }
 
@@ -121,7 +121,7 @@ impl Part {
 }
 
 /// Processor time used since the start, of each part.
-fn used(parts: &[Part]) -> Result<Vec<Duration>> {
+pub(super) fn used(parts: &[Part]) -> Result<Vec<Duration>> {
     let one =
         |part: &Part| number(&part.group.join("cpu.stat"), "usage_usec").map(Duration::from_micros);
     parts.iter().map(one).collect()

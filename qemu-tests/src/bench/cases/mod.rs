@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod address;
 mod boot;
 mod build;
 mod failover;
@@ -43,7 +44,7 @@ pub struct Case {
 }
 
 /// All cases, short ones first.
-pub const ALL: [Case; 13] = [
+pub const ALL: [Case; 16] = [
     Case::usual("size", size::measure),
     Case::usual("boot", boot::measure),
     Case::usual("formation", formation::measure),
@@ -52,10 +53,14 @@ pub const ALL: [Case; 13] = [
     Case::usual("wal", wal::measure),
     Case::usual("build", build::measure),
     Case::usual("outage", writers::outage),
+    Case::usual("owner", address::owner),
+    Case::usual("moves", address::moves),
     Case::usual("failover", failover::measure),
     Case::usual("vm", virtual_machine::measure),
     // Twenty minutes.
     Case::on_demand("elections", writers::elections),
+    // An hour.
+    Case::on_demand("needless", address::needless),
     // They only read what `make test` has left, of which nobody but the caller knows what it was.
     Case::on_demand("test-cold", suite::cold),
     Case::on_demand("test-warm", suite::warm),
