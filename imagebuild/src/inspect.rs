@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::formats::cpio::{self, Kind};
 use crate::formats::erofs::{self, Superblock};
 use crate::formats::initramfs;
-use crate::formats::pe;
+use masthead_uki::pe;
 
 /// All that can be said about an image.
 #[derive(Debug, Serialize)]

@@ -27,7 +27,9 @@ mod role;
 pub mod seed_source;
 pub mod services;
 mod serving;
+pub mod slots;
 pub mod supervisor;
 pub mod vip;
+pub mod volume;
 
 pub use role::{Release, run};

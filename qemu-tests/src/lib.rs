@@ -47,6 +47,7 @@ pub mod qemu;
 pub mod readyz;
 pub mod saved;
 pub mod switch;
+pub mod system_partition;
 pub mod tap;
 pub mod tools;
 pub mod watcher;

@@ -31,8 +31,9 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// Three boots of one machine, and between the first two its state: saved when it had a Deployment, and restored twice,
 /// once to have its disk pulled out, and once to have its power cut in the middle of writes. That second disk is
-/// booted by firmware and the unified kernel image without any seed but the installed one, until it is told to switch
-/// itself off; and then once more, with the seed on a volume, and with a DATA that is beyond repair.
+/// booted by firmware and the unified kernel image on a medium, without any seed but the installed one, until it is told to switch
+/// itself off. That boot has put the image on the disk, which boots by itself from then on: without the medium, with the seed on a
+/// volume, and with a DATA that is beyond repair.
 #[test]
 fn a_master_on_a_machine() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -59,6 +60,7 @@ fn a_master_on_a_machine() {
 
     boot(&fixture, BootPath::Uefi, SeedPath::Installed);
     the_status_tells_where_the_seed_was(&fixture);
+    the_image_is_on_the_disk(&fixture);
     let missing = fixture.expect(fixture.missing(&acknowledged));
     assert!(
         missing.is_empty(),
@@ -85,7 +87,8 @@ fn a_master_on_a_machine() {
     the_disk_is_laid_out_and_its_file_systems_are_clean(&image);
 
     let data = ruin(&image, Role::Data);
-    boot(&fixture, BootPath::Direct, SeedPath::Volume);
+    boot(&fixture, BootPath::Disk, SeedPath::Volume);
+    the_image_is_on_the_disk(&fixture);
     the_status_tells_of_a_data_that_was_set_aside(&fixture);
     fixture.expect(fixture.kubectl(&["get", "deployment", "web"]));
     fixture.expect(fixture.m1().cut_power());
@@ -184,6 +187,15 @@ fn the_status_tells_where_the_seed_was(fixture: &Fixture) {
         "{}",
         status["seed"]
     );
+}
+
+fn the_image_is_on_the_disk(fixture: &Fixture) {
+    let status = fixture.expect(fixture.status());
+    let installation = &status["installation"];
+    assert_eq!(installation["state"], "installed", "{installation}");
+    assert_eq!(installation["slot"], "A", "{installation}");
+    assert_eq!(installation["generation"], 1, "{installation}");
+    assert_eq!(installation["version"], status["node"]["version"]);
 }
 
 fn the_status_tells_of_a_data_that_was_set_aside(fixture: &Fixture) {

@@ -49,6 +49,10 @@ open_enum! {
         DiskSetAside = "disk-set-aside",
         /// The node keeps everything in memory, as the seed says.
         DiskInMemory = "disk-in-memory",
+        /// No medium holds the image that runs.
+        ImageNotFound = "image-not-found",
+        /// The running image was not put on the disk.
+        InstallFailed = "install-failed",
         /// Listed masters do not answer.
         FormationPeersMissing = "formation-peers-missing",
         /// Masters hold different seeds.
@@ -232,6 +236,14 @@ impl ReasonCode {
             Self::DiskSetAside => (
                 "DATA cannot be mended or mounted. Memory takes its place: logs and the audit log since the boot are lost at the next one.",
                 "The file system was left as it is: save from it what is of worth and repair or erase it elsewhere, or replace the disk; then reboot.",
+            ),
+            Self::ImageNotFound => (
+                "The disk does not start by itself, and no volume holds the image that runs: it came by the network, or its medium is gone.",
+                "Boot this machine from a medium with the image once. One that always boots by the network needs nothing.",
+            ),
+            Self::InstallFailed => (
+                "The running image was not put on the disk, which does not start by itself.",
+                "Read the message; if the disk or the medium fails, replace it. The node tries again at its next boot: leave the medium in until then.",
             ),
             Self::DiskInMemory => (
                 "The node keeps everything in memory, as its seed says: a reboot loses the cluster.",

@@ -27,6 +27,9 @@ pub struct Status {
     /// The file systems that the node keeps, and the disks that it considered.
     #[serde(default)]
     pub disks: Vec<Disk>,
+    /// What the node's disk starts; absent where the node has no disk, or has not looked yet.
+    #[serde(default)]
+    pub installation: Option<Installation>,
     /// Interface and addresses.
     #[serde(default)]
     pub network: Network,
@@ -62,6 +65,35 @@ impl Status {
         let mut addresses = self.virtual_addresses.iter();
         addresses.any(|one| one.state == VirtualState::Owner)
     }
+}
+
+open_enum! {
+    /// Whether a node's disk starts by itself.
+    pub enum InstallationState {
+        /// It does.
+        Installed = "installed",
+        /// It does not: the machine needs a medium, or the network, to boot.
+        NotInstalled = "not-installed",
+    }
+}
+
+/// What a node's disk starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installation {
+    /// Whether it starts anything.
+    pub state: InstallationState,
+    /// Counts the images that this disk was given.
+    #[serde(default)]
+    pub generation: Option<u32>,
+    /// Where the image is that is tried first: `A` or `B`.
+    #[serde(default)]
+    pub slot: Option<String>,
+    /// Of that image.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Why it starts nothing.
+    #[serde(default)]
+    pub reason: Option<Reason>,
 }
 
 open_enum! {

@@ -524,6 +524,7 @@ pub(crate) fn status() -> Status {
         formation: None,
         seed: Seed::default(),
         disks: Vec::new(),
+        installation: None,
         network: Network::default(),
         services: vec![Service {
             name: "etcd".into(),

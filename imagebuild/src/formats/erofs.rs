@@ -1,5 +1,8 @@
 //! The superblock of an EROFS image (fs/erofs/erofs_fs.h of the kernel).
 
+/// The superblock is within so many bytes.
+pub const HEAD: u64 = 4096;
+
 const OFFSET: usize = 1024;
 const MAGIC: u32 = 0xE0F5_E1E2;
 

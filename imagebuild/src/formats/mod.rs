@@ -5,7 +5,6 @@ pub mod elf;
 pub mod erofs;
 pub mod initramfs;
 pub mod module_info;
-pub mod pe;
 
 use std::fmt::Write as _;
 

@@ -66,19 +66,27 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
     let (packages, modules, programs) = packages?;
     let (components, init) = (components?, init?);
 
+    let (_, boot_loader) = packages
+        .find("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+        .context("no package of the manifest has systemd-boot: add systemd-boot-efi")?;
     let parts = root::Parts {
         init: &init,
         components: &components,
         modules: &modules,
         programs: &programs,
+        boot_loader: boot_loader.clone(),
     };
     let root = root::pack(build, &parts)?;
     let initramfs = initramfs::pack(build, &init, &modules, &root)?;
-    let uki = uki::link(build, &packages, &modules, &initramfs)?;
+    let uki = uki::link(
+        build,
+        &packages,
+        &modules,
+        &components.versions,
+        &root,
+        &initramfs,
+    )?;
     let materials = sbom::write(build, &packages, &components, &init, &uki)?;
-    let (_, boot_loader) = packages
-        .find("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
-        .context("no package of the manifest has systemd-boot: add systemd-boot-efi")?;
     let results = publish::Results {
         init: &init,
         components: &components,

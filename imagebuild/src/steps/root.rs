@@ -22,6 +22,9 @@ const MOUNT_POINTS: &[&str] = &[
     "data", "dev", "etcd", "host", "proc", "run", "state", "sys", "tmp",
 ];
 
+/// Where the boot loader is.
+const BOOT_LOADER: &str = "/boot/systemd-bootx64.efi";
+
 /// What `/etc/masthead/release.json` says.
 #[derive(Debug, Serialize)]
 pub struct Release<'a> {
@@ -47,6 +50,8 @@ pub struct Parts<'a> {
     pub modules: &'a Modules,
     /// Programs from Debian.
     pub programs: &'a Made,
+    /// systemd-boot, which a node puts on its disk.
+    pub boot_loader: PathBuf,
 }
 
 /// The step: a folder with `root.erofs`.
@@ -60,7 +65,7 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
         kubernetes: &parts.components.versions.kubernetes,
         etcd: &parts.components.versions.etcd,
     };
-    let mut inputs = Inputs::of_step("root", 3)
+    let mut inputs = Inputs::of_step("root", 4)
         .text("mkfs", &mkfs_version()?)
         .text("passwd", &services.passwd())
         .text("group", &services.group())
@@ -69,7 +74,11 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
         .digest("init", parts.init.digest)
         .digest("components", parts.components.made.digest)
         .digest("modules", parts.modules.made.digest)
-        .digest("programs", parts.programs.digest);
+        .digest("programs", parts.programs.digest)
+        .digest(
+            "boot loader",
+            build.cache.memory().file(&parts.boot_loader)?,
+        );
     for file in &build.manifest.files {
         let digest = build.cache.memory().file(&build.root.join(&file.source))?;
         inputs = inputs.digest(&file.target, digest);
@@ -79,10 +88,13 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
         .step("root", inputs.clone(), line, |folder, line| {
             line.doing("assembling");
             let tree = folder.join("tree");
+            let uuid = inputs.key().uuid();
             assemble(build, parts, &services, &release, &tree)?;
+            // By this a node knows an image again as the one that it runs.
+            let name = format!("{uuid}\n");
+            files::put(&tree, "/etc/masthead/image", 0o644, name.as_bytes())?;
             line.doing("compressing");
             let image = folder.join("root.erofs");
-            let uuid = inputs.key().uuid();
             process::run(
                 packer()
                     .arg("--all-root")
@@ -114,6 +126,7 @@ fn assemble(
     programs(&parts.components.made.path, tree)?;
     overlay(&parts.modules.made.path.join("root"), tree)?;
     overlay(&parts.programs.path, tree)?;
+    files::copy(&parts.boot_loader, tree, BOOT_LOADER, 0o644)?;
     let release = serde_json::to_string_pretty(release).context("writing release.json")?;
     let put = |target: &str, text: &str| files::put(tree, target, 0o644, text.as_bytes());
     put("/etc/masthead/release.json", &format!("{release}\n"))?;

@@ -1,15 +1,19 @@
 //! The unified kernel image: stub, kernel, initramfs and command line in one EFI program.
 
 use std::fs;
+use std::io::Read as _;
 
 use anyhow::{Context as _, Result, ensure};
+use masthead_uki::pe::{self, NewSection};
+use masthead_uki::{Release, seal};
 
 use super::Build;
 use super::modules::Modules;
 use super::packages::Packages;
 use crate::cache::Made;
 use crate::digest::Inputs;
-use crate::formats::pe::{self, NewSection};
+use crate::formats::erofs;
+use crate::manifest::Versions;
 use crate::progress::megabytes;
 
 /// systemd's stub, in the package systemd-boot-efi.
@@ -20,16 +24,18 @@ pub fn link(
     build: &Build<'_>,
     packages: &Packages,
     modules: &Modules,
+    versions: &Versions,
+    root: &Made,
     initramfs: &Made,
 ) -> Result<Made> {
     let line = build.progress.line("uki");
     let (_, stub) = packages
         .find(STUB)
         .with_context(|| format!("no package of the manifest has {STUB}: add systemd-boot-efi"))?;
-    let os_release = os_release(&build.manifest.version);
+    let os_release = release(&build.manifest.version, versions, root)?.text();
     let command_line = build.manifest.kernel.command_line.join(" ");
     let limit = build.manifest.limits.uki;
-    let inputs = Inputs::of_step("uki", 1)
+    let inputs = Inputs::of_step("uki", 3)
         .digest("stub", build.cache.memory().file(&stub)?)
         .digest("kernel", build.cache.memory().file(&modules.image())?)
         .digest("initramfs", initramfs.digest)
@@ -50,7 +56,7 @@ pub fn link(
             content,
             memory: 0,
         };
-        let image = pe::with_sections(
+        let mut image = pe::with_sections(
             &stub,
             &[
                 section(".osrel", os_release.as_bytes()),
@@ -67,6 +73,7 @@ pub fn link(
             ],
         )
         .context("adding sections to systemd's stub")?;
+        seal(&mut image).context("writing the digest into the image")?;
         let size = image.len() as u64;
         ensure!(
             size <= limit,
@@ -80,32 +87,22 @@ pub fn link(
     })
 }
 
-/// What boot loaders read of an image.
-///
-/// IMAGE_VERSION is the same in every release: systemd-boot sorts by it before it sorts by name,
-/// and a downgrade, or the same version again, would never be tried. The order of the slots is the
-/// generation number in the file's name.
-fn os_release(version: &str) -> String {
-    format!(
-        "ID=masthead\nNAME=Masthead\nPRETTY_NAME=\"Masthead {version}\"\nVERSION_ID={version}\n\
-         IMAGE_ID=masthead\nIMAGE_VERSION=1\n"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_differ_between_releases() {
-        let sorted_by = |version: &str| {
-            os_release(version)
-                .lines()
-                .filter(|line| line.starts_with("IMAGE_"))
-                .map(ToOwned::to_owned)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(sorted_by("0.1.0"), sorted_by("0.2.0"));
-        assert_eq!(sorted_by("0.1.0").len(), 2);
-    }
+/// What the image says of itself; the root holds the same UUID (see [`super::root`]).
+fn release(version: &str, versions: &Versions, root: &Made) -> Result<Release> {
+    let path = root.path.join("root.erofs");
+    let reading = || format!("reading {}", path.display());
+    let mut head = Vec::new();
+    let image = fs::File::open(&path).with_context(reading)?;
+    image
+        .take(erofs::HEAD)
+        .read_to_end(&mut head)
+        .with_context(reading)?;
+    let superblock = erofs::superblock(&head)
+        .with_context(|| format!("{} is no EROFS image", path.display()))?;
+    Ok(Release {
+        version: version.to_owned(),
+        image: superblock.uuid,
+        kubernetes: versions.kubernetes.clone(),
+        etcd: versions.etcd.clone(),
+    })
 }

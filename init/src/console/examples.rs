@@ -88,6 +88,7 @@ pub(crate) fn running() -> Status {
             warnings: Vec::new(),
             attempts: Vec::new(),
         },
+        installation: None,
         disks: vec![
             disk("STATE", 4, 1 << 20),
             disk("ETCD", 5, 1 << 25),

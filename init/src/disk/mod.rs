@@ -18,7 +18,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use masthead_api::status::{Disk, DiskState};
+use masthead_api::status::{Disk, DiskState, Installation};
 use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_disk_layout::choice::{Refusal, describe};
 use masthead_disk_layout::{Candidate, Choice, Contents, Holds, Role, Table, Wanted, choose};
@@ -28,6 +28,8 @@ use tokio::sync::watch;
 
 use crate::error_chain::with_sources;
 use crate::node::{Facility, NodeKind};
+use crate::slots;
+use crate::volume::SystemMounts;
 use discover::{Roots, disks};
 use prepare::{MountedRole, PrepareError, check_and_mount, mount_memory, policy_of, prepare};
 
@@ -38,6 +40,8 @@ pub struct Report {
     pub disks: Vec<Disk>,
     /// What is waited for.
     pub waiting: Option<Reason>,
+    /// What the system disk starts.
+    pub installation: Option<Installation>,
 }
 
 /// How long to wait before looking at the disks again.
@@ -55,6 +59,7 @@ pub async fn bring_up(
     report: &watch::Sender<Report>,
 ) -> Vec<MountedRole> {
     if let Some(mounted) = already_mounted(kind) {
+        report.send_modify(|report| report.installation = slots::recall());
         return mounted;
     }
     loop {
@@ -162,8 +167,31 @@ fn attempt(wish: &Wish, report: &watch::Sender<Report>) -> Result<Vec<MountedRol
         }
     }
     mounted.push(mount_data(&roots, &name, &table)?);
-    report.send_modify(|report| report.waiting = None);
+    let installation = install(&roots, &name, &table, report).map_err(|error| failed(&error))?;
+    report.send_modify(|report| {
+        report.waiting = None;
+        report.installation = Some(installation);
+    });
     Ok(mounted)
+}
+
+/// Has the system disk start the running image, if it starts none yet. A node goes on without: it runs from memory.
+fn install(
+    roots: &Roots,
+    name: &str,
+    table: &Table,
+    report: &watch::Sender<Report>,
+) -> Result<Installation, PrepareError> {
+    let place = slots::Place {
+        device: prepare::partition_path(roots, name, table, Role::Esp)?,
+        sector_bytes: table.sector_bytes,
+        sys: roots.sys.clone(),
+        dev: roots.dev.clone(),
+    };
+    let installing = Reason::new(ReasonCode::DiskPreparing, Timestamp::now())
+        .with_cause(format!("/dev/{name} is given an image to start."));
+    report.send_modify(|report| report.waiting = Some(installing));
+    Ok(slots::bring_up(&place, &SystemMounts))
 }
 
 /// The disk for a role, prepared if it was not yet.

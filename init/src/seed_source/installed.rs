@@ -14,12 +14,12 @@ use masthead_disk_layout::{Contents, Role};
 use masthead_seed::Hash;
 
 use super::Roots;
-use super::label::Filesystem;
+use super::file::read_beneath;
 use super::places::{Candidate, absent, content_of, unreadable};
-use super::volume::{Mounts, read_beneath};
 use crate::disk::discover;
 use crate::disk::prepare::partition_path;
 use crate::identity::storage::{Durable, Storage as _};
+use crate::volume::{Filesystem, Mounts};
 
 const SEED: &str = "seed.toml";
 /// The seed's hash, as sha256sum(1) writes it.

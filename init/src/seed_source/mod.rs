@@ -15,11 +15,10 @@
 //! read.
 
 mod command_line;
+mod file;
 mod installed;
-mod label;
 mod machine;
 mod places;
-mod volume;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -33,10 +32,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub use installed::install;
-pub use label::{Filesystem, Label, read_label};
 pub use machine::gather_machine;
-pub use volume::{Mounts, SystemMounts};
 
+use crate::volume::{Mounts, SystemMounts};
 use places::Places;
 
 /// The pause after the first look without a seed; each further one is twice as long.

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::vec;
 
 use super::command_line::{Named, named};
+use super::file::{read_beneath, read_limited};
 use super::installed;
-use super::volume::{Device, Mounts, devices, read_beneath, read_limited};
 use super::{AttemptResult, Roots, SourceKind};
+use crate::volume::{Device, Mounts, devices};
 
 const FIRMWARE_NAME: &str = "opt/masthead/seed";
 /// Labels, and the file that holds the seed on such a volume. `user-data` is NoCloud's.

@@ -10,6 +10,7 @@ use masthead_disk_layout::{Holds, Storage, plan};
 use tempfile::TempDir;
 
 use super::*;
+use crate::volume::Filesystem;
 
 const SEED: &str = include_str!("../../../configs/seeds/single.toml");
 const MAC: &str = "52:54:00:10:00:11";

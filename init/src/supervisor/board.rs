@@ -295,6 +295,10 @@ impl Board {
                 .filter_map(|disk| disk.reason.clone()),
         );
         degraded.extend(self.output_troubles(&disks.disks));
+        // That there is no medium is no trouble by itself: a node may well boot by the network.
+        let installation = disks.installation.as_ref();
+        let trouble = installation.and_then(|installation| installation.reason.clone());
+        degraded.extend(trouble.filter(|reason| reason.code == ReasonCode::InstallFailed));
         let etcd = self.etcd.borrow().clone();
         let disruption = etcd.as_ref().and_then(|etcd| etcd.disruption.as_ref());
         degraded.extend(disruption.map(under_way));
@@ -313,6 +317,7 @@ impl Board {
             formation: formation.formation,
             seed: seed.seed,
             disks: disks.disks,
+            installation: disks.installation,
             network,
             services,
             etcd,

@@ -152,8 +152,8 @@ pub(super) fn arguments(
             line.option("-initrd", "", &plan.image.join("initrd"));
             line.words(&["-append", cmdline.trim()]);
         }
-        BootPath::Uefi => {
-            make_system_partition(plan, files)?;
+        BootPath::Uefi | BootPath::Disk => {
+            make_firmware_variables(files)?;
             line.option(
                 "-drive",
                 &format!("if=pflash,format=raw,readonly=on,file={FIRMWARE_CODE}"),
@@ -164,19 +164,21 @@ pub(super) fn arguments(
                 "if=pflash,format=raw,file=",
                 &files.firmware_variables(),
             );
-            line.option(
-                "-drive",
-                "if=none,id=esp,format=raw,readonly=on,file=fat:",
-                &files.system_partition(),
-            );
-            line.words(&["-device", "virtio-blk-pci,drive=esp,serial=ESP,bootindex=1"]);
         }
+    }
+    if options.boot == BootPath::Uefi {
+        make_system_partition(plan, files)?;
+        line.option(
+            "-drive",
+            "if=none,id=esp,format=raw,readonly=on,file=fat:",
+            &files.system_partition(),
+        );
+        line.words(&["-device", "virtio-blk-pci,drive=esp,serial=ESP,bootindex=1"]);
     }
     Ok(line.0)
 }
 
-/// The folder that QEMU shows as an EFI system partition, with the image as the default loader, and fresh
-/// firmware variables.
+/// The folder that QEMU shows as an EFI system partition, with the image as the default loader.
 fn make_system_partition(plan: &NodePlan, files: &Files) -> Result<()> {
     let image = fs::read_dir(&plan.image)
         .attempt(|| format!("read {}", plan.image.display()))?
@@ -196,6 +198,11 @@ fn make_system_partition(plan: &NodePlan, files: &Files) -> Result<()> {
     fs::create_dir_all(&folder).attempt(|| format!("make {}", folder.display()))?;
     let loader = folder.join("BOOTX64.EFI");
     fs::copy(&image, &loader).attempt(|| format!("copy {}", image.display()))?;
+    Ok(())
+}
+
+/// Those of a machine that was never switched on, unless there are any.
+fn make_firmware_variables(files: &Files) -> Result<()> {
     if !files.firmware_variables().exists() {
         fs::copy(FIRMWARE_VARIABLES, files.firmware_variables())
             .attempt(|| format!("copy {FIRMWARE_VARIABLES} (package ovmf)"))?;

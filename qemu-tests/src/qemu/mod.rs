@@ -53,8 +53,10 @@ pub enum BootPath {
     /// QEMU loads kernel and initrd by itself.
     #[default]
     Direct,
-    /// OVMF starts the unified kernel image from an EFI system partition.
+    /// OVMF starts the unified kernel image from a medium with an EFI system partition.
     Uefi,
+    /// OVMF starts what an earlier boot has put on the node's own disk.
+    Disk,
 }
 
 /// How a machine gets its seed.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use masthead_api::status::{Exit, Service, Status, VirtualAddress};
+use masthead_api::status::{
+    Exit, Installation, InstallationState, Service, Status, VirtualAddress,
+};
 use masthead_api::{Reason, Timestamp};
 
 use crate::Failure;
@@ -30,6 +32,7 @@ pub(super) fn render<'a>(
     let mut services = Table::new(&["NODE", "SERVICE", "STATE", "FOR", "RESTARTS", "LAST EXIT"]);
     let mut addresses = Table::new(&["NODE", "ADDRESS", "STATE", "OWNER", "FOR", "HOLD", "MOVES"]);
     let mut disks = Table::new(&["NODE", "DISK", "DEVICE", "STATE", "USED", "SIZE"]);
+    let mut boots = Table::new(&["NODE", "STARTS FROM", "SLOT", "GENERATION", "VERSION"]);
     let mut stories = String::new();
     for (name, answer) in nodes {
         let status = match answer {
@@ -80,10 +83,13 @@ pub(super) fn render<'a>(
                 disk.size.map_or_else(|| "-".to_owned(), size),
             ]);
         }
+        if let Some(installation) = &status.installation {
+            boots.row(about_installation(name, installation));
+        }
         story(name, status, now, &mut stories);
     }
     let mut text = summary.to_string();
-    for table in [services, addresses, disks] {
+    for table in [services, addresses, disks, boots] {
         if !table.is_empty() {
             text.push('\n');
             text.push_str(&table.to_string());
@@ -91,6 +97,22 @@ pub(super) fn render<'a>(
     }
     text.push_str(&stories);
     text
+}
+
+fn about_installation(name: &str, installation: &Installation) -> Vec<String> {
+    let or_none = |told: Option<String>| cell(told.as_deref().unwrap_or("-"));
+    let from = match installation.state {
+        InstallationState::Installed => "disk",
+        InstallationState::NotInstalled => "medium or network",
+        InstallationState::Other(_) => installation.state.as_str(),
+    };
+    vec![
+        name.to_owned(),
+        cell(from),
+        or_none(installation.slot.clone()),
+        or_none(installation.generation.map(|number| number.to_string())),
+        or_none(installation.version.clone()),
+    ]
 }
 
 fn about_address(name: &str, address: &VirtualAddress, now: Timestamp) -> Vec<String> {
@@ -259,6 +281,9 @@ mod tests {
         status.services = vec![service("etcd", ServiceState::Ready)];
         let disk = json!({ "role": "ETCD", "device": "/dev/vda5", "state": "ready", "used": 3 << 20, "size": 20u64 << 30 });
         status.disks = vec![serde_json::from_value::<Disk>(disk).unwrap()];
+        let installation =
+            json!({ "state": "installed", "generation": 3, "slot": "A", "version": "0.1.0" });
+        status.installation = serde_json::from_value(installation).unwrap();
         status
     }
 
@@ -281,6 +306,9 @@ m1    etcd     ready  1h1m  0
 
 NODE  DISK  DEVICE     STATE  USED  SIZE
 m1    ETCD  /dev/vda5  ready  3MiB  20GiB
+
+NODE  STARTS FROM  SLOT  GENERATION  VERSION
+m1    disk         A     3           0.1.0
 "
         );
     }
@@ -290,6 +318,7 @@ m1    ETCD  /dev/vda5  ready  3MiB  20GiB
         let mut status = status();
         status.services.clear();
         status.disks.clear();
+        status.installation = None;
         let reason = json!({ "code": "disk-missing", "cause": "No disk.", "since": at(60) });
         let reason: Reason = serde_json::from_value(reason).unwrap();
         status.waiting = vec![reason];
@@ -310,6 +339,7 @@ m1: no services yet
     fn what_fails_is_told_with_its_remedy() {
         let mut status = status();
         status.disks[0].state = DiskState::ReadOnly;
+        status.installation.as_mut().unwrap().state = InstallationState::NotInstalled;
         let reason = json!({ "code": "disk-read-only", "cause": "ETCD is read-only.", "remedy": "Look at the disk.", "since": at(60) });
         let reason: Reason = serde_json::from_value(reason).unwrap();
         status.disks[0].reason = Some(reason.clone());
@@ -334,6 +364,9 @@ m1    kube-apiserver  crash-looping  2m   7         code 1 10s ago after 2.3s
 
 NODE  DISK  DEVICE     STATE      USED  SIZE
 m1    ETCD  /dev/vda5  read-only  3MiB  20GiB
+
+NODE  STARTS FROM        SLOT  GENERATION  VERSION
+m1    medium or network  A     3           0.1.0
 
 m1 is degraded: disk-read-only for 1m
   ETCD is read-only.

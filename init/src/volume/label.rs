@@ -26,7 +26,7 @@ impl Filesystem {
     }
 
     /// Options that keep a read-only mount from writing, beside `ro`.
-    pub(super) const fn options(self) -> &'static [&'static str] {
+    pub(crate) const fn options(self) -> &'static [&'static str] {
         match self {
             Self::Vfat | Self::Iso9660 => &[],
             Self::Ext4 => &["noload"],

@@ -1,29 +1,30 @@
-//! Volumes: block devices with a label, mounted read-only while their seed is read.
+//! Volumes: block devices with a label, mounted read-only, where nobody else sees them, while something on them is read.
+
+mod label;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use masthead_seed::SEED_LIMIT;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::label::{Filesystem, Label, read_label};
+pub use label::{Filesystem, Label, read_label};
 
 /// A block device, and its label or why it could not be read.
 #[derive(Debug)]
-pub(super) struct Device {
-    pub(super) name: String,
-    pub(super) path: PathBuf,
-    pub(super) label: io::Result<Option<Label>>,
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) label: io::Result<Option<Label>>,
 }
 
 /// All block devices that hold anything, sorted by name.
-pub(super) fn devices(sys: &Path, dev: &Path) -> Vec<Device> {
+pub(crate) fn devices(sys: &Path, dev: &Path) -> Vec<Device> {
     let Ok(entries) = fs::read_dir(sys.join("class/block")) else {
         return Vec::new();
     };
@@ -86,32 +87,32 @@ impl Mounts for SystemMounts {
     }
 }
 
-/// Reads a file of a folder that is not trusted: links on it lead nowhere. None if there is no such file.
-pub(super) fn read_beneath(folder: &OwnedFd, file: &str) -> io::Result<Option<Vec<u8>>> {
+/// Opens a regular file of a folder that is not trusted: links on it lead nowhere. None if there is no such file.
+pub(crate) fn open_beneath(folder: &OwnedFd, file: &str) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match openat2(
+    let file = match openat2(
         folder,
         file.trim_start_matches('/'),
         flags,
         Mode::empty(),
         resolve,
     ) {
-        Ok(file) => read_limited(File::from(file)).map(Some),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    must_be_regular(&file)?;
+    Ok(Some(file))
 }
 
-/// Reads a regular file, and one byte more than a seed can have, so that a larger one is refused as too large.
-pub(super) fn read_limited(file: File) -> io::Result<Vec<u8>> {
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a regular file",
-        ));
+/// A folder, a device or a pipe in a file's place is refused.
+pub(crate) fn must_be_regular(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        return Ok(());
     }
-    let mut bytes = Vec::new();
-    file.take(SEED_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is not a regular file",
+    ))
 }

@@ -1,0 +1,171 @@
+//! Giving a disk another image to start, and what becomes of it.
+//!
+//! ```text
+//! good ── stage ──> good, and an image in the other slot ── arm ──> good, and a trial
+//! trial, booted ── bless ──> good            trial, failed ── withdraw ──> the last good one
+//! ```
+//!
+//! Whatever is done here is done to what the disk does not start, until one small file says otherwise: [`arm`] makes it, and
+//! the boot loader counts in its name.
+
+use std::io::Read;
+
+use masthead_disk_layout::Storage;
+use masthead_uki::{ImageError, Release, check};
+use thiserror::Error;
+
+use crate::entry::{Entry, Slot, Tries};
+use crate::fat::{Partition, PartitionError};
+
+/// How often a trial is started before the last good image is again: once, and once more for a power cut.
+pub const TRIES: u32 = 2;
+
+/// Why an image is not staged, or not tried.
+#[derive(Debug, Error)]
+pub enum UpgradeError {
+    /// The partition failed.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// The generation that runs has no entry.
+    #[error("the EFI system partition has no entry of generation {0}, which runs")]
+    NotThere(u32),
+    /// What runs is on trial itself.
+    #[error(
+        "generation {0}, which runs, is on trial: until it is good, the other slot is what the disk falls back to"
+    )]
+    OnTrial(u32),
+    /// What was read back is not what was written.
+    #[error("the image was written to slot {slot}, and is not whole when it is read back")]
+    ReadBack {
+        /// The slot.
+        slot: Slot,
+        /// What is wrong with it.
+        source: ImageError,
+    },
+    /// Nothing was staged there.
+    #[error("slot {0} holds no image to try")]
+    NothingStaged(Slot),
+}
+
+/// All entries of ours, the lowest generation first.
+pub fn entries<S: Storage>(partition: &mut Partition<S>) -> Result<Vec<Entry>, PartitionError> {
+    let mut entries = Vec::new();
+    for name in partition.names(Entry::FOLDER)? {
+        let text = partition.read(&format!("{}/{name}", Entry::FOLDER))?;
+        let text = text.and_then(|text| String::from_utf8(text).ok());
+        entries.extend(text.and_then(|text| Entry::read(&name, &text)));
+    }
+    entries.sort_by_key(|entry| entry.generation);
+    Ok(entries)
+}
+
+/// Writes an image into the slot that does not run, and reads it back. Nothing starts it yet, and nothing that it replaces is started any more.
+pub fn stage<S: Storage>(
+    partition: &mut Partition<S>,
+    running: u32,
+    image: &mut impl Read,
+) -> Result<Release, UpgradeError> {
+    let slot = other_slot(partition, running)?;
+    for entry in entries(partition)? {
+        if entry.slot == slot {
+            partition.remove(&entry.path())?;
+        }
+    }
+    partition.write(slot.path(), image)?;
+    staged(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))
+}
+
+/// Has the disk try what was staged, at its next boot.
+pub fn arm<S: Storage>(partition: &mut Partition<S>, running: u32) -> Result<Entry, UpgradeError> {
+    let slot = other_slot(partition, running)?;
+    let release = staged(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))?;
+    let there = entries(partition)?;
+    let highest = there.iter().map(|entry| entry.generation).max();
+    let entry = Entry {
+        generation: highest.unwrap_or(running) + 1,
+        tries: Some(Tries {
+            left: TRIES,
+            done: 0,
+        }),
+        slot,
+        version: release.version,
+    };
+    partition.write(&entry.path(), &mut entry.text().as_bytes())?;
+    Ok(entry)
+}
+
+/// Has the disk start a trial from now on, as it does a good image. Nothing to do where it is good already.
+pub fn bless<S: Storage>(
+    partition: &mut Partition<S>,
+    generation: u32,
+) -> Result<Entry, UpgradeError> {
+    let there = entries(partition)?;
+    let mut its = there
+        .into_iter()
+        .filter(|entry| entry.generation == generation);
+    let first = its.next().ok_or(UpgradeError::NotThere(generation))?;
+    let counted: Vec<Entry> = its
+        .chain([first.clone()])
+        .filter(|entry| entry.tries.is_some())
+        .collect();
+    let good = Entry {
+        tries: None,
+        ..first
+    };
+    if partition.read(&good.path())?.as_deref() != Some(good.text().as_bytes()) {
+        partition.write(&good.path(), &mut good.text().as_bytes())?;
+    }
+    // Only now: in between there are two names for one image.
+    for entry in counted {
+        partition.remove(&entry.path())?;
+    }
+    Ok(good)
+}
+
+/// Takes every trial but the one that runs out of the order. Returns them.
+pub fn withdraw<S: Storage>(
+    partition: &mut Partition<S>,
+    running: Option<u32>,
+) -> Result<Vec<Entry>, PartitionError> {
+    let mut withdrawn = Vec::new();
+    for entry in entries(partition)? {
+        if entry.tries.is_some() && Some(entry.generation) != running {
+            partition.remove(&entry.path())?;
+            withdrawn.push(entry);
+        }
+    }
+    Ok(withdrawn)
+}
+
+/// The slot in which what runs is not. What runs must be good: the other slot is its way back until then.
+fn other_slot<S: Storage>(
+    partition: &mut Partition<S>,
+    running: u32,
+) -> Result<Slot, UpgradeError> {
+    let there = entries(partition)?;
+    let its = |entry: &&Entry| entry.generation == running;
+    let own = there
+        .iter()
+        .find(its)
+        .ok_or(UpgradeError::NotThere(running))?;
+    let is_good = there.iter().filter(its).any(|entry| entry.tries.is_none());
+    if !is_good {
+        return Err(UpgradeError::OnTrial(running));
+    }
+    Ok(match own.slot {
+        Slot::A => Slot::B,
+        Slot::B => Slot::A,
+    })
+}
+
+/// What a slot holds, if it is whole; none if there is nothing.
+fn staged<S: Storage>(
+    partition: &mut Partition<S>,
+    slot: Slot,
+) -> Result<Option<Release>, UpgradeError> {
+    let Some(mut image) = partition.file(slot.path())? else {
+        return Ok(None);
+    };
+    let read = check(&mut image).map(Some);
+    read.map_err(|source| UpgradeError::ReadBack { slot, source })
+}

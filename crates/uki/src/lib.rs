@@ -1,0 +1,12 @@
+//! Unified kernel images (UAPI.5): one EFI program that holds kernel, initramfs and command line.
+//!
+//! - [`pe`]: sections, read and added;
+//! - [`release`]: what an image says of itself in its section `.osrel`, and the digest by which a damaged copy is known.
+#![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "example"))]
+pub mod example;
+pub mod pe;
+pub mod release;
+
+pub use release::{ImageError, Release, check, seal};

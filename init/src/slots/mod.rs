@@ -1,0 +1,147 @@
+//! The image on the disk, from which the machine starts the next time.
+//!
+//! What is written, and in which order, is `masthead-slots`' business; here are the partition, and the medium from which this
+//! boot came.
+
+mod partition;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use masthead_api::status::{Installation, InstallationState};
+use masthead_api::{Reason, ReasonCode, Timestamp};
+use masthead_slots::{InstallError, Installed, Partition, PartitionError, Source};
+use thiserror::Error;
+
+use crate::error_chain::with_sources;
+use crate::volume::Mounts;
+use partition::SystemPartition;
+use source::{Medium, NotFound};
+
+/// The UUID of the running image's root, which imagebuild writes.
+const RUNNING: &str = "/etc/masthead/image";
+/// systemd-boot, as the image has it.
+const BOOT_LOADER: &str = "/boot/systemd-bootx64.efi";
+/// What came of it, for a supervisor that replaces this one.
+const OUTCOME: &str = "/run/masthead/installation.json";
+
+/// The partition, and where media are found.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The EFI system partition's device.
+    pub device: PathBuf,
+    /// Bytes a sector of its disk.
+    pub sector_bytes: u64,
+    /// `/sys`
+    pub sys: PathBuf,
+    /// `/dev`
+    pub dev: PathBuf,
+}
+
+/// Why the disk starts nothing.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{} cannot be opened", device.display())]
+    Open {
+        device: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path} cannot be read: the image is damaged")]
+    Image {
+        path: &'static str,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    #[error("the image of {medium} was not installed")]
+    Install {
+        medium: String,
+        source: InstallError,
+    },
+}
+
+/// Has the disk start the running image, unless it starts one already. What it starts is left as it is: it is changed by an upgrade, and not by a
+/// medium that was forgotten in the drive.
+pub fn bring_up(place: &Place, mounts: &dyn Mounts) -> Installation {
+    let told = match attempt(place, mounts) {
+        Ok(installed) => {
+            let entry = installed.entry;
+            Installation {
+                state: InstallationState::Installed,
+                generation: Some(entry.generation),
+                slot: Some(entry.slot.to_string()),
+                version: Some(entry.version),
+                reason: None,
+            }
+        }
+        Err(failure) => {
+            let code = match failure {
+                Failure::NotFound(_) => ReasonCode::ImageNotFound,
+                _ => ReasonCode::InstallFailed,
+            };
+            let cause = with_sources(&failure);
+            tracing::warn!(cause, "the disk does not start by itself");
+            Installation {
+                state: InstallationState::NotInstalled,
+                generation: None,
+                slot: None,
+                version: None,
+                reason: Some(Reason::new(code, Timestamp::now()).with_cause(cause)),
+            }
+        }
+    };
+    let text = serde_json::to_vec(&told).unwrap_or_default();
+    if let Err(error) = fs::write(OUTCOME, text) {
+        tracing::warn!(%error, "{OUTCOME} cannot be written");
+    }
+    told
+}
+
+/// What an earlier supervisor of this boot has found.
+pub fn recall() -> Option<Installation> {
+    serde_json::from_slice(&fs::read(OUTCOME).ok()?).ok()
+}
+
+fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Installed, Failure> {
+    let open = || {
+        SystemPartition::open(&place.device).map_err(|source| Failure::Open {
+            device: place.device.clone(),
+            source,
+        })
+    };
+    // What cannot be read as a file system is not installed.
+    if let Ok(mut there) = Partition::open(open()?)
+        && let Some(installed) = masthead_slots::installed(&mut there)?
+    {
+        return Ok(installed);
+    }
+    let running = read(RUNNING)?;
+    let running = String::from_utf8_lossy(&running);
+    let medium = Medium::with(running.trim(), place, mounts)?;
+    tracing::info!(
+        medium = medium.place,
+        "the running image is written to the disk"
+    );
+    let boot_loader = read(BOOT_LOADER)?;
+    let sector_bytes = u16::try_from(place.sector_bytes).unwrap_or(512);
+    // Any will do, and a fixed one says what this is.
+    let serial = u32::from_be_bytes(*b"MHST");
+    let mut partition = Partition::format(open()?, sector_bytes, serial)?;
+    let source = Source {
+        image: &medium.image,
+        boot_loader: &boot_loader,
+    };
+    masthead_slots::install(&mut partition, source, &medium.release).map_err(|source| {
+        Failure::Install {
+            medium: medium.place.clone(),
+            source,
+        }
+    })
+}
+
+fn read(path: &'static str) -> Result<Vec<u8>, Failure> {
+    fs::read(Path::new(path)).map_err(|source| Failure::Image { path, source })
+}
