@@ -11,11 +11,12 @@ use masthead_diagnostics::Report;
 use masthead_streams::{note, print};
 
 use crate::archive::{Archive, Mirrors};
+use crate::bundle;
 use crate::cache::Cache;
 use crate::inspect;
 use crate::lock::Lock;
 use crate::manifest::{Components, Fetch, Manifest};
-use crate::progress::Progress;
+use crate::progress::{Progress, megabytes};
 use crate::steps::{self, Build, packages};
 use crate::tools::{self, Extra};
 
@@ -40,6 +41,22 @@ enum Command {
         /// For people or for programs
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
+    },
+    /// Make a signed upgrade bundle of an image
+    Bundle {
+        /// The image (a UKI)
+        image: PathBuf,
+        /// The private key that signs it (`imagebuild keygen` makes one)
+        #[arg(long)]
+        key: PathBuf,
+        /// The bundle
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make a key pair that signs bundles, and show its public half
+    Keygen {
+        /// The file that receives the private key
+        file: PathBuf,
     },
     /// Work on manifests
     #[command(subcommand)]
@@ -136,6 +153,8 @@ impl CommandLine {
             Command::Build(arguments) => build(&arguments),
             Command::Lock(arguments) => lock(&arguments),
             Command::Inspect { file, output } => show(&file, output),
+            Command::Bundle { image, key, output } => bundle(&image, &key, &output),
+            Command::Keygen { file } => keygen(&file),
             Command::Manifest(ManifestCommand::Check { file }) => check(&file),
         };
         match result {
@@ -258,6 +277,23 @@ fn show(file: &Path, output: Output) -> Result<()> {
         }
     };
     print(text.as_bytes()).context("writing to the standard output")
+}
+
+fn bundle(image: &Path, key: &Path, output: &Path) -> Result<()> {
+    let (header, by) = bundle::make(image, key, output)?;
+    say(&format!(
+        "{}: Masthead {} with Kubernetes {} and etcd {}, {}, signed by {by}",
+        output.display(),
+        header.version,
+        header.kubernetes,
+        header.etcd,
+        megabytes(header.size),
+    ))
+}
+
+fn keygen(file: &Path) -> Result<()> {
+    let public = bundle::generate_key(file)?;
+    say(&public.to_string())
 }
 
 fn check(file: &Path) -> Result<()> {

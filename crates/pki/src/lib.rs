@@ -12,6 +12,7 @@
 mod authority;
 mod credentials;
 mod error;
+mod image;
 mod keys;
 mod leaf;
 mod login;
@@ -20,10 +21,12 @@ mod peer;
 mod purpose;
 mod renewal;
 mod secret;
+mod signing;
 
 pub use authority::{Authority, AuthorityKind};
 pub use credentials::{Leaves, Roots};
 pub use error::Error;
+pub use image::ImagePrivateKey;
 pub use keys::{ClientKey, EncryptionKey, ServiceAccountKey};
 pub use leaf::{Description, KUBERNETES_ADMIN_MAX, Leaf, MANAGEMENT_ROLE_ADMIN, OPERATOR_LIFETIME};
 pub use leaf::{issue, issue_kubernetes_admin, issue_operator};

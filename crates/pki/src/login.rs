@@ -5,7 +5,6 @@
 //! key, and the signature does not match.
 
 use masthead_seed::OperatorKey;
-use rcgen::SigningKey as _;
 use ring::digest::{SHA256, digest};
 use ring::signature::{ED25519, UnparsedPublicKey};
 
@@ -58,12 +57,7 @@ impl LoginProof {
             server_key_hash,
             nonce,
         };
-        key.pair
-            .sign(&proof.message())
-            .map_err(|source| Error::Issue {
-                of: "a login".to_owned(),
-                source,
-            })
+        key.0.sign(&proof.message(), "a login")
     }
 
     /// Verifies a signature.

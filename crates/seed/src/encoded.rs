@@ -100,22 +100,40 @@ impl OperatorKey {
     pub const PREFIX: &str = "mk1-";
 }
 
-impl FromStr for OperatorKey {
-    type Err = EncodedError;
+/// The public half of a key pair that signs images: an Ed25519 public key (RFC 8032), written `mi1-…`.
+/// `imagebuild keygen` makes the pair.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageKey(pub [u8; 32]);
 
-    fn from_str(text: &str) -> Result<Self, EncodedError> {
-        decode(Self::PREFIX, text).map(|bytes| Self(*bytes))
-    }
+impl ImageKey {
+    /// What the text begins with: neither key is ever taken for the other.
+    pub const PREFIX: &str = "mi1-";
 }
 
-impl fmt::Display for OperatorKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&encode(Self::PREFIX, &self.0))
-    }
+/// The text form of a key type, by its `PREFIX`.
+macro_rules! text_form {
+    ($key:ident) => {
+        impl FromStr for $key {
+            type Err = EncodedError;
+
+            fn from_str(text: &str) -> Result<Self, EncodedError> {
+                decode(Self::PREFIX, text).map(|bytes| Self(*bytes))
+            }
+        }
+
+        impl fmt::Display for $key {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&encode(Self::PREFIX, &self.0))
+            }
+        }
+
+        impl fmt::Debug for $key {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{}({self})", stringify!($key))
+            }
+        }
+    };
 }
 
-impl fmt::Debug for OperatorKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "OperatorKey({self})")
-    }
-}
+text_form!(OperatorKey);
+text_form!(ImageKey);

@@ -19,7 +19,7 @@ mod read;
 mod secret;
 
 pub use disk::{DiskKind, DiskMatch, DiskSelector};
-pub use encoded::{EncodedError, OperatorKey};
+pub use encoded::{EncodedError, ImageKey, OperatorKey};
 pub use flags::{OWN_FLAGS, own_flag};
 pub use hash::Hash;
 pub use ipnet::IpNet;

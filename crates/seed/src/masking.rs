@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use masthead_diagnostics::nearest;
 
-use crate::{OperatorKey, Secret};
+use crate::{ImageKey, OperatorKey, Secret};
 
 /// What encloses a value over several lines.
 const LONG_QUOTES: [&str; 2] = ["\"\"\"", "'''"];
@@ -64,7 +64,7 @@ fn random_words(text: &str) -> impl Iterator<Item = Range<usize>> {
             && has(u8::is_ascii_lowercase)
             && has(u8::is_ascii_digit)
             && is_part(word[0])
-            && ![OperatorKey::PREFIX, Secret::PREFIX]
+            && ![OperatorKey::PREFIX, ImageKey::PREFIX, Secret::PREFIX]
                 .iter()
                 .any(|prefix| word.starts_with(prefix.as_bytes()));
         looks_random.then_some(start..end)
