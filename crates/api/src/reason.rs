@@ -53,6 +53,10 @@ open_enum! {
         ImageNotFound = "image-not-found",
         /// The running image was not put on the disk.
         InstallFailed = "install-failed",
+        /// The image that runs has to show yet that it is good.
+        ImageOnTrial = "image-on-trial",
+        /// The last image that was tried was not good.
+        ImageFailed = "image-failed",
         /// Listed masters do not answer.
         FormationPeersMissing = "formation-peers-missing",
         /// Masters hold different seeds.
@@ -244,6 +248,14 @@ impl ReasonCode {
             Self::InstallFailed => (
                 "The running image was not put on the disk, which does not start by itself.",
                 "Read the message; if the disk or the medium fails, replace it. The node tries again at its next boot: leave the medium in until then.",
+            ),
+            Self::ImageOnTrial => (
+                "The image that runs is on trial: when this master has served for a minute without a break, it is good.",
+                "Wait. If it does not serve in time, the master reboots into the last good image by itself, and says why.",
+            ),
+            Self::ImageFailed => (
+                "An image was tried on this master, and was not good; the last good one runs again.",
+                "See the cause. Nothing has to be done for this master to serve; correct the image before it is tried again.",
             ),
             Self::DiskInMemory => (
                 "The node keeps everything in memory, as its seed says: a reboot loses the cluster.",

@@ -94,6 +94,25 @@ pub struct Installation {
     /// Why it starts nothing.
     #[serde(default)]
     pub reason: Option<Reason>,
+    /// Whether the image that runs has to show yet that it is good.
+    #[serde(default)]
+    pub on_trial: bool,
+    /// The last image that was tried and was not good.
+    #[serde(default)]
+    pub failed: Option<FailedImage>,
+}
+
+/// An image that was tried and was not good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedImage {
+    /// The how-manieth one of its disk it was.
+    pub generation: u32,
+    /// Its version.
+    pub version: String,
+    /// What was wrong, for people.
+    pub why: String,
+    /// When that was found.
+    pub at: Timestamp,
 }
 
 open_enum! {

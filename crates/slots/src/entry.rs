@@ -107,6 +107,11 @@ impl Entry {
         (entry.text() == text).then_some(entry)
     }
 
+    /// The generation in a file's name, whatever is counted there.
+    pub fn generation_in(name: &str) -> Option<u32> {
+        numbers(name).map(|(generation, _)| generation)
+    }
+
     /// The one that the boot loader starts: the highest generation of those that are good or have tries left, and of the others if there is none.
     pub fn first(entries: &[Self]) -> Option<&Self> {
         let has_tries = |entry: &Self| entry.tries.is_none_or(|tries| tries.left > 0);

@@ -16,7 +16,9 @@
 //! - [`fat`]: the file system ([`Partition`]), and files that are there whole or not at all;
 //! - [`entry`]: the names and the text of entries;
 //! - [`install`]: from a blank partition to one that boots;
-//! - [`upgrade`]: from one image to the next, and back.
+//! - [`upgrade`]: from one image to the next, and back;
+//! - [`trial`]: whether the next one is good;
+//! - [`meta`]: why one was not.
 #![forbid(unsafe_code)]
 
 pub mod entry;
@@ -24,8 +26,10 @@ mod fat;
 pub mod install;
 #[cfg(test)]
 mod memory;
+pub mod meta;
 #[cfg(test)]
 mod replay_tests;
+pub mod trial;
 pub mod upgrade;
 
 pub use entry::{Entry, Slot, Tries};

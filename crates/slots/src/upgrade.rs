@@ -122,14 +122,14 @@ pub fn bless<S: Storage>(
     Ok(good)
 }
 
-/// Takes every trial but the one that runs out of the order. Returns them.
+/// Takes the trials for which this says so out of the order. Returns them.
 pub fn withdraw<S: Storage>(
     partition: &mut Partition<S>,
-    running: Option<u32>,
+    which: impl Fn(&Entry, Tries) -> bool,
 ) -> Result<Vec<Entry>, PartitionError> {
     let mut withdrawn = Vec::new();
     for entry in entries(partition)? {
-        if entry.tries.is_some() && Some(entry.generation) != running {
+        if entry.tries.is_some_and(|tries| which(&entry, tries)) {
             partition.remove(&entry.path())?;
             withdrawn.push(entry);
         }

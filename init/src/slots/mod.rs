@@ -3,6 +3,7 @@
 //! What is written, and in which order, is `masthead-slots`' business; here are the partition, and the medium from which this
 //! boot came.
 
+mod own_disk;
 mod partition;
 mod source;
 
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 use crate::error_chain::with_sources;
 use crate::volume::Mounts;
+pub use own_disk::{OwnDisk, OwnDiskError};
 use partition::SystemPartition;
 use source::{Medium, NotFound};
 
@@ -75,6 +77,8 @@ pub fn bring_up(place: &Place, mounts: &dyn Mounts) -> Installation {
                 slot: Some(entry.slot.to_string()),
                 version: Some(entry.version),
                 reason: None,
+                on_trial: false,
+                failed: None,
             }
         }
         Err(failure) => {
@@ -90,6 +94,8 @@ pub fn bring_up(place: &Place, mounts: &dyn Mounts) -> Installation {
                 slot: None,
                 version: None,
                 reason: Some(Reason::new(code, Timestamp::now()).with_cause(cause)),
+                on_trial: false,
+                failed: None,
             }
         }
     };

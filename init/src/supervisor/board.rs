@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
 use masthead_api::etcd::Etcd;
 use masthead_api::status::{
-    self, Certificate, Cluster, Disk, DiskState, Network, NodeKind as ApiKind, Status,
-    VirtualAddress,
+    self, Certificate, Cluster, Disk, DiskState, FailedImage, Installation, Network,
+    NodeKind as ApiKind, Status, VirtualAddress,
 };
 use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
 use masthead_machine::Scale;
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use super::cluster;
 use super::facts::Facts;
+use super::trial::TrialReport;
 use crate::disruption::under_way;
 use crate::etcd::Members;
 use crate::operators::Enrolled;
@@ -50,6 +51,8 @@ pub(super) struct Publishers {
     pub(super) seed: watch::Sender<SeedReport>,
     pub(super) network: watch::Sender<Network>,
     pub(super) disks: watch::Sender<disk::Report>,
+    /// Whether the image that runs is on trial, and which one was not good.
+    pub(super) trial: watch::Sender<TrialReport>,
     pub(super) formation: watch::Sender<formation::Report>,
     pub(super) identity: watch::Sender<IdentityReport>,
     pub(super) services: watch::Sender<Vec<status::Service>>,
@@ -76,6 +79,7 @@ pub(super) struct Board {
     seed: watch::Receiver<SeedReport>,
     network: watch::Receiver<Network>,
     disks: watch::Receiver<disk::Report>,
+    trial: watch::Receiver<TrialReport>,
     formation: watch::Receiver<formation::Report>,
     identity: watch::Receiver<IdentityReport>,
     services: watch::Receiver<Vec<status::Service>>,
@@ -101,6 +105,7 @@ impl Board {
         let seed = watch::channel(SeedReport::default());
         let network = watch::channel(Network::default());
         let disks = watch::channel(disk::Report::default());
+        let trial = watch::channel(TrialReport::default());
         let formation = watch::channel(formation::Report::default());
         let identity = watch::channel(IdentityReport::default());
         let services = watch::channel(Vec::new());
@@ -115,6 +120,7 @@ impl Board {
             seed: seed.0,
             network: network.0,
             disks: disks.0,
+            trial: trial.0,
             formation: formation.0,
             identity: identity.0,
             services: services.0,
@@ -132,6 +138,7 @@ impl Board {
             seed: seed.1,
             network: network.1,
             disks: disks.1,
+            trial: trial.1,
             formation: formation.1,
             identity: identity.1,
             services: services.1,
@@ -295,6 +302,9 @@ impl Board {
                 .filter_map(|disk| disk.reason.clone()),
         );
         degraded.extend(self.output_troubles(&disks.disks));
+        let trial = self.trial.borrow().clone();
+        degraded.extend(trial.on_trial.clone());
+        degraded.extend(trial.failed.as_ref().map(not_good));
         // That there is no medium is no trouble by itself: a node may well boot by the network.
         let installation = disks.installation.as_ref();
         let trouble = installation.and_then(|installation| installation.reason.clone());
@@ -317,7 +327,11 @@ impl Board {
             formation: formation.formation,
             seed: seed.seed,
             disks: disks.disks,
-            installation: disks.installation,
+            installation: disks.installation.map(|installation| Installation {
+                on_trial: trial.on_trial.is_some(),
+                failed: trial.failed,
+                ..installation
+            }),
             network,
             services,
             etcd,
@@ -392,6 +406,18 @@ fn output_not_stored<'a>(
 
 /// Whether output is not stored only because DATA is not there yet. That the node waits for its seed or
 /// its disk is told once, and what was written meanwhile is copied then.
+fn not_good(failed: &FailedImage) -> Reason {
+    let FailedImage {
+        generation,
+        version,
+        why,
+        at,
+    } = failed;
+    Reason::new(ReasonCode::ImageFailed, *at).with_cause(format!(
+        "Version {version} was tried as generation {generation}, and was not good: {why}."
+    ))
+}
+
 fn is_waited_for(cause: output::Cause, disks: &[Disk]) -> bool {
     let is_there = disks
         .iter()

@@ -252,7 +252,9 @@ impl DisruptionTask {
     async fn due(&self, not_before: Instant) {
         let mut etcd = self.publishers.etcd.subscribe();
         let mut services = self.publishers.services.subscribe();
+        let mut trial = self.publishers.trial.subscribe();
         loop {
+            trial.mark_unchanged();
             etcd.mark_unchanged();
             services.mark_unchanged();
             if self.holds_and_serves() {
@@ -262,13 +264,17 @@ impl DisruptionTask {
             tokio::select! {
                 _ = etcd.changed() => {}
                 _ = services.changed() => {}
+                _ = trial.changed() => {}
             }
         }
     }
 
     fn holds_and_serves(&self) -> bool {
         let status = self.board.status();
-        status.holds_disruption_lock() && status.serves()
+        // Until the image is good the master may go down again by itself.
+        let trial = self.publishers.trial.borrow();
+        let is_good = trial.is_known && trial.on_trial.is_none();
+        status.holds_disruption_lock() && status.serves() && is_good
     }
 
     async fn give_back_own(&self) {

@@ -21,6 +21,7 @@
 //! | `console` | the status screen | |
 //! | [`disruption`] | operators' words to go down, and this master's hold on the disruption lock | |
 //! | [`leadership`] | keeping etcd's leader away from the owner of a virtual address | |
+//! | [`trial`] | whether the image that runs is good, while it is on trial | that, and which one was not |
 //! | [`ending`] | stopping in order | |
 //!
 //! It may be killed at any instant: services go on, and the next supervisor adopts them.
@@ -42,6 +43,7 @@ mod leadership;
 mod log;
 mod pid1;
 mod space;
+mod trial;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ use board::Board;
 use disruption::DisruptionTask;
 use facts::Facts;
 pub use log::abort_on_panic;
+use trial::TrialTask;
 
 /// Runs the supervisor until it has told PID 1 to end the node, which then kills it. Returns only when
 /// it cannot work at all; PID 1 starts another one.
@@ -134,6 +137,18 @@ async fn supervise(options: &SupervisorOptions, release: Release) -> anyhow::Res
         scale,
     };
     tokio::spawn(disruption.run(power));
+    if options.node.kind.has(Facility::Disks) {
+        let trial = TrialTask {
+            board: Arc::clone(&board),
+            publishers: publishers.clone(),
+            link: Arc::clone(&link),
+        };
+        tokio::spawn(trial.run());
+    } else {
+        publishers
+            .trial
+            .send_modify(|report| report.is_known = true);
+    }
 
     let asked = ending::wanted(&mut from_pid1.ending).await;
     let asked = asked.context("PID 1 does not say any more how the node shall end")?;

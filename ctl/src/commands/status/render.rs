@@ -102,6 +102,7 @@ pub(super) fn render<'a>(
 fn about_installation(name: &str, installation: &Installation) -> Vec<String> {
     let or_none = |told: Option<String>| cell(told.as_deref().unwrap_or("-"));
     let from = match installation.state {
+        InstallationState::Installed if installation.on_trial => "disk, on trial",
         InstallationState::Installed => "disk",
         InstallationState::NotInstalled => "medium or network",
         InstallationState::Other(_) => installation.state.as_str(),

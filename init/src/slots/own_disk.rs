@@ -1,0 +1,179 @@
+//! The disk from which this boot came: what systemd-boot says of itself, and what is done to the entries.
+//!
+//! systemd-boot leaves two words in variables of the firmware (systemd.io/BOOT_LOADER_INTERFACE): which partition it was on, and which
+//! entry it has started. Both are there after a boot from a disk of ours, and only then.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use masthead_api::Timestamp;
+use masthead_disk_layout::{Contents, Role};
+use masthead_slots::meta::{FailedTrial, Meta};
+use masthead_slots::upgrade::{UpgradeError, bless, entries, withdraw};
+use masthead_slots::{Entry, Partition, PartitionError};
+use thiserror::Error;
+
+use super::partition::SystemPartition;
+use crate::disk::discover::{Roots, disks};
+use crate::disk::prepare::partition_path;
+
+const VARIABLES: &str = "firmware/efi/efivars";
+const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// The disk, and the generation that runs.
+#[derive(Clone, Debug)]
+pub struct OwnDisk {
+    system: PathBuf,
+    meta: PathBuf,
+    /// The generation that runs.
+    pub running: u32,
+}
+
+/// Why entries or META are not read or changed.
+#[derive(Debug, Error)]
+pub enum OwnDiskError {
+    /// A device failed.
+    #[error("{} cannot be read or written", device.display())]
+    Device {
+        /// Which.
+        device: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// The EFI system partition failed.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// What runs has no entry.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
+}
+
+impl OwnDisk {
+    /// None where this boot did not come from a disk of ours. Reads the disks, and so may block for as long as a failing one takes.
+    pub fn find(roots: &Roots) -> Option<Self> {
+        let variables = roots.sys.join(VARIABLES);
+        let entry = variable(&variables, "LoaderEntrySelected")?;
+        let partition = variable(&variables, "LoaderDevicePartUUID")?;
+        let running = Entry::generation_in(&entry)?;
+        disks(roots).into_iter().find_map(|disk| {
+            let Contents::Ours(table) = &disk.contents else {
+                return None;
+            };
+            let is_it = table
+                .partition(Role::Esp)
+                .is_some_and(|system| guid(system.guid).eq_ignore_ascii_case(&partition));
+            let path = |role| partition_path(roots, &disk.name, table, role).ok();
+            is_it.then_some(Self {
+                system: path(Role::Esp)?,
+                meta: path(Role::Meta)?,
+                running,
+            })
+        })
+    }
+
+    /// Whether what runs still has to show that it is good.
+    pub fn is_on_trial(&self) -> Result<bool, OwnDiskError> {
+        let there = entries(&mut self.open()?)?;
+        let mut its = there
+            .iter()
+            .filter(|entry| entry.generation == self.running);
+        Ok(its.all(|entry| entry.tries.is_some()))
+    }
+
+    /// What runs is good from now on.
+    pub fn bless(&self) -> Result<Entry, OwnDiskError> {
+        Ok(bless(&mut self.open()?, self.running)?)
+    }
+
+    /// What runs is not good: says so on META first, and then takes it out of the order. The next boot starts the last good image.
+    pub fn give_up(&self, why: &str) -> Result<(), OwnDiskError> {
+        let mut system = self.open()?;
+        let there = entries(&mut system)?;
+        if let Some(entry) = there.iter().find(|entry| entry.generation == self.running) {
+            self.record(entry, why)?;
+        }
+        withdraw(&mut system, |_, _| true)?;
+        Ok(())
+    }
+
+    /// What runs is good, and so a trial that is still in the order has failed without a word. Takes it out, and returns what is known of the last one
+    /// that has failed.
+    pub fn settle(&self) -> Result<Option<FailedTrial>, OwnDiskError> {
+        let mut system = self.open()?;
+        let there = entries(&mut system)?;
+        let silent = there.iter().rfind(|entry| {
+            entry.generation > self.running && entry.tries.is_some_and(|tries| tries.done > 0)
+        });
+        if let Some(entry) = silent {
+            let times = entry.tries.map_or(0, |tries| tries.done);
+            let why = format!(
+                "it was started {times} times, and said neither that it is good nor what was wrong: it hung, or panicked, or its power was cut"
+            );
+            self.record(entry, &why)?;
+        }
+        // One that was not started yet is still to come.
+        withdraw(&mut system, |entry, tries| {
+            tries.done > 0 && entry.generation != self.running
+        })?;
+        let failed = self.read_meta()?.failed;
+        // What came after it was good: that one is of no interest any more.
+        Ok(failed.filter(|failed| failed.generation > self.running))
+    }
+
+    fn record(&self, entry: &Entry, why: &str) -> Result<(), OwnDiskError> {
+        let meta = Meta {
+            format: Meta::FORMAT,
+            failed: Some(FailedTrial {
+                generation: entry.generation,
+                version: entry.version.clone(),
+                why: why.to_owned(),
+                at: Timestamp::now().unix_millis(),
+            }),
+        };
+        let mut device = open(&self.meta)?;
+        let written = meta.write(&mut device);
+        written.map_err(|source| failed(&self.meta, source))
+    }
+
+    fn read_meta(&self) -> Result<Meta, OwnDiskError> {
+        let read = Meta::read(&mut open(&self.meta)?);
+        read.map_err(|source| failed(&self.meta, source))
+    }
+
+    fn open(&self) -> Result<Partition<SystemPartition>, OwnDiskError> {
+        Ok(Partition::open(open(&self.system)?)?)
+    }
+}
+
+fn open(path: &Path) -> Result<SystemPartition, OwnDiskError> {
+    SystemPartition::open(path).map_err(|source| failed(path, source))
+}
+
+fn failed(device: &Path, source: io::Error) -> OwnDiskError {
+    let device = device.to_owned();
+    OwnDiskError::Device { device, source }
+}
+
+/// A variable's text: four bytes of attributes, and UTF-16 that ends with a zero.
+fn variable(folder: &Path, name: &str) -> Option<String> {
+    let content = fs::read(folder.join(format!("{name}-{VENDOR}"))).ok()?;
+    let letters = content.get(4..)?.chunks_exact(2);
+    let letters: Vec<u16> = letters
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        .take_while(|letter| *letter != 0)
+        .collect();
+    String::from_utf16(&letters).ok()
+}
+
+/// As firmware writes a GUID: the first three fields are little endian.
+fn guid(bytes: [u8; 16]) -> String {
+    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    let digits = masthead_api::hex::encode(&order.map(|at| bytes[at]));
+    let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
+    parts.map(|(from, to)| &digits[from..to]).join("-")
+}
+
+#[cfg(test)]
+#[path = "own_disk_tests.rs"]
+mod tests;
