@@ -150,6 +150,41 @@ fn opens_and_closes(wire: &Wire) {
     assert!(wire.connect().is_none());
 }
 
+/// Whoever is connected stays so, and nobody else connects, until the gate is set anew.
+fn refuses_new_connections(wire: &Wire) {
+    let listener = wire.listen();
+    let mut gates = wire.gates();
+    let address = wire.address;
+    let until = || Some(boot_time() + Duration::from_secs(60));
+    gates.set(address, until()).expect("opened");
+    let mut stream = wire.reach();
+    let (mut accepted, _) = listener.accept().expect("accepted");
+    gates.refuse_new(address).expect("refused");
+    assert!(wire.connect().is_none(), "nobody connects");
+    stream.write_all(b"still").expect("sent");
+    let mut heard = [0; 5];
+    accepted.read_exact(&mut heard).expect("heard");
+    assert_eq!(&heard, b"still");
+    gates.set(address, until()).expect("opened anew");
+    wire.reach();
+    // Rules that somebody has flushed cannot be set, and can be hung anew.
+    wire.node.run(|| {
+        let flushed = Command::new("nft").args(["flush", "ruleset"]).status();
+        assert!(flushed.expect("nft").success());
+    });
+    gates.set(address, until()).expect_err("there is none");
+    let mut gates = wire.gates();
+    assert!(wire.connect().is_none(), "closed at first");
+    gates.set(address, until()).expect("opened");
+    wire.reach();
+}
+
+#[test]
+fn who_is_connected_stays_so_while_new_connections_are_refused() {
+    refuses_new_connections(&Wire::of_ipv4());
+    refuses_new_connections(&Wire::of_ipv6());
+}
+
 #[test]
 fn an_address_is_reached_while_its_gate_is_open() {
     opens_and_closes(&Wire::of_ipv4());

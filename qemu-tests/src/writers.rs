@@ -23,9 +23,6 @@ use ureq::Agent;
 
 use crate::{cluster::Cluster, credentials::credentials, error::Result, tools::run};
 
-/// Between two tries of a write that was refused.
-const BETWEEN_TRIES: Duration = Duration::from_millis(20);
-
 /// What writes through the virtual address are counted by.
 pub const ENDPOINT_NAME: &str = "the virtual address";
 
@@ -36,14 +33,20 @@ pub struct Pace {
     pub timeout: Duration,
     /// Between a write that is acknowledged and the next one.
     pub pause: Duration,
+    /// Between a try that has failed and the next one.
+    pub retry: Duration,
 }
 
 impl Pace {
+    /// Between two tries of a client that does not flood a master that refuses it.
+    pub const CALM: Duration = Duration::from_millis(20);
+
     /// As fast as the masters are.
     pub fn fast(timeout: Duration) -> Self {
         Self {
             timeout,
             pause: Duration::ZERO,
+            retry: Self::CALM,
         }
     }
 }
@@ -148,7 +151,7 @@ impl Writers {
                 target,
                 run,
                 names,
-                pause: pace.pause,
+                pace,
             };
             threads.push(thread::spawn(move || writer.work()));
         }
@@ -285,7 +288,7 @@ struct Writer {
     target: Target,
     run: u32,
     names: Names,
-    pause: Duration,
+    pace: Pace,
 }
 
 /// How a writer names what it writes.
@@ -324,7 +327,7 @@ impl Writer {
                     if failed == 2 {
                         self.shared.failed_twice.fetch_add(1, Ordering::SeqCst);
                     }
-                    thread::sleep(BETWEEN_TRIES);
+                    thread::sleep(self.pace.retry);
                     continue;
                 }
             };
@@ -337,7 +340,7 @@ impl Writer {
             }
             number += 1;
             failed = 0;
-            thread::sleep(self.pause);
+            thread::sleep(self.pace.pause);
         }
     }
 

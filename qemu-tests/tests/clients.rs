@@ -12,6 +12,7 @@ mod support;
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,13 @@ const WRITERS: usize = 8;
 const PATIENT: Pace = Pace {
     timeout: Duration::from_secs(10),
     pause: Duration::from_millis(50),
+    retry: Pace::CALM,
+};
+/// The same, at once: whoever lets go of the address has not let go of it yet.
+const HASTY: Pace = Pace {
+    pause: Duration::ZERO,
+    retry: Duration::ZERO,
+    ..PATIENT
 };
 /// So many more acknowledged writes show that clients go on.
 const ENOUGH: usize = 40;
@@ -50,6 +58,8 @@ fn clients_of_the_address_go_on() {
     let fixture = formed(3);
     an_idle_watch_is_told_of_its_owners_death(&fixture);
     moves_and_reboots_fail_no_request_twice(&fixture);
+    whoever_comes_back_at_once_finds_the_next_owner(&fixture);
+    what_somebody_else_does_to_the_owners_kernel_is_mended(&fixture);
     an_owner_keeps_the_address_when_no_apiserver_serves(&fixture);
     a_stranger_that_claims_the_address_is_contradicted(&fixture);
 }
@@ -187,6 +197,63 @@ fn moves_and_reboots_fail_no_request_twice(fixture: &Fixture) {
     let written = writers.stop();
     nothing_is_lost(fixture, &written);
     assert_eq!(written.failed_twice(), 0, "of {} writes", written.count());
+}
+
+/// Clients that connect again within a millisecond after their connection was reset.
+fn whoever_comes_back_at_once_finds_the_next_owner(fixture: &Fixture) {
+    let writers = Writers::through_endpoint(&fixture.cluster, WRITERS, HASTY);
+    let writers = fixture.expect(writers);
+    for name in THREE.iter().cycle().take(12) {
+        goes_on(fixture, &writers);
+        moves(fixture, &ENDPOINT.to_string(), name);
+    }
+    goes_on(fixture, &writers);
+    let written = writers.stop();
+    nothing_is_lost(fixture, &written);
+    assert_eq!(written.failed_twice(), 0, "of {} writes", written.count());
+}
+
+/// The rules of its gate, and the address itself, are taken from the owner's kernel. No other master can help: their apiservers hang.
+fn what_somebody_else_does_to_the_owners_kernel_is_mended(fixture: &Fixture) {
+    let owner = wait_for_owner(fixture).owner.expect("an owner");
+    for other in others(&owner) {
+        fixture.expect(node(fixture, other).signal("kube-apiserver", Signal::Stop));
+    }
+    let supervisors = fixture.expect(node(fixture, &owner).processes("supervisor"));
+    let [supervisor] = supervisors[..] else {
+        panic!("{supervisors:?}")
+    };
+    let inside = |words: &[&str]| {
+        let mut inside = Command::new("nsenter");
+        inside.args(["--net", "--target", &supervisor.to_string()]);
+        run(inside.args(words))
+    };
+    let address = format!("{ENDPOINT}/32");
+    for (harm, look) in [
+        (
+            &["nft", "flush", "ruleset"][..],
+            &["nft", "list", "table", "netdev", "masthead-vip"][..],
+        ),
+        (
+            &["ip", "address", "del", &address, "dev", "eth0"],
+            &["ip", "address", "show", "to", &address, "dev", "eth0"],
+        ),
+    ] {
+        fixture.expect(inside(harm));
+        fixture.wait_until("the owner to mend it", A_MINUTE, || match inside(look) {
+            Ok(shown) => Look::at(shown.contains(&ENDPOINT.to_string()), || shown),
+            Err(error) => Look::NotYet(chain(&error)),
+        });
+        let writers = Writers::through_endpoint(&fixture.cluster, WRITERS, PATIENT);
+        goes_on(fixture, &fixture.expect(writers));
+        assert_eq!(wait_for_owner(fixture).owner.as_ref(), Some(&owner));
+    }
+    for other in others(&owner) {
+        // Its supervisor may have replaced it by now.
+        let _ = node(fixture, other).signal("kube-apiserver", Signal::Continue);
+    }
+    fixture.expect(fixture.cluster.wait_until_ready());
+    moves(fixture, &ENDPOINT.to_string(), others(&owner)[0]);
 }
 
 /// Nobody is better: so the address stays, its owner says so, and the first apiserver that serves again has the clients.

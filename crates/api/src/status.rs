@@ -334,6 +334,9 @@ pub struct Network {
     /// The interface that the seed chose.
     #[serde(default)]
     pub interface: Option<String>,
+    /// Its number in the kernel: another one of the same name has another one.
+    #[serde(default)]
+    pub index: Option<u32>,
     /// Its MAC address.
     #[serde(default)]
     pub mac: Option<String>,

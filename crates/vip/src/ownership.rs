@@ -12,13 +12,16 @@ use crate::owning::Owning;
 use crate::releasing::Releasing;
 use crate::sent::Sent;
 use crate::terms::Measured;
-use crate::{Action, Event, Nonce, Note, Raft, Record, Seen, Setup, Version};
+use crate::{Action, Event, Nonce, Note, ROUNDS, Raft, Record, Seen, Setup, Version};
 
 /// Between two tries, on a real machine, after one that nobody answered.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long another master's word that it can serve counts, on a real machine.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// For how long a master is not offered the address again that did not take it, on a real machine: what keeps it from that is not known here.
+const VAIN: Duration = Duration::from_secs(30);
 
 /// The machine of one address.
 #[derive(Clone, Debug)]
@@ -35,6 +38,10 @@ pub struct Ownership {
     pub(crate) draining: bool,
     /// When other masters last said that they can serve.
     others: BTreeMap<String, BootTime>,
+    /// To whom this node has offered the address last, and the epoch in which it has it again if that one does not come.
+    offered: Option<(String, u64)>,
+    /// When this node found that these had not come.
+    vain: BTreeMap<String, BootTime>,
     pub(crate) raft: Raft,
     pub(crate) measured: Measured,
     /// Transactions that may still be committed, in the order in which they were sent.
@@ -90,6 +97,8 @@ impl Ownership {
             was_ready: false,
             draining: false,
             others: BTreeMap::new(),
+            offered: None,
+            vain: BTreeMap::new(),
             raft: Raft::default(),
             sent: Vec::new(),
             awaiting: None,
@@ -168,6 +177,11 @@ impl Ownership {
         let version = seen.version;
         let moved = self.version() != Some(version);
         let before = self.seen.replace(seen).map(|seen| seen.version);
+        if moved {
+            // Somebody has written it, or another round has begun: what was known of space, or of who owns it, is of before.
+            self.out_of_space &= version.round.is_some();
+            self.said = None;
+        }
         actions.extend(Note::of_change(before, version).map(Action::Note));
         // After the first round of a frozen record it says only what was.
         if let Some(place) = own.filter(|_| version.round.is_none_or(|round| round == 0)) {
@@ -223,19 +237,39 @@ impl Ownership {
         actions: &mut Vec<Action>,
     ) {
         actions.push(Action::Note(Note::Won { epoch }));
+        if let Some((heir, again)) = self.offered.take()
+            && again == epoch
+        {
+            self.vain.insert(heir, now);
+        }
         self.state = State::Owning(Owning::new(now, version, epoch, until));
         if self.draining {
             self.release(now, None, actions);
         }
     }
 
-    /// Another master whose word that it can serve still counts.
-    pub(crate) fn ready_other(&self, now: BootTime) -> Option<&String> {
-        let fresh = self.setup.scale * FRESH;
+    /// Another master that may follow: its word that it can serve still counts, it was not offered the address in vain lately, and it is still possible.
+    pub(crate) fn heir(&self, now: BootTime) -> Option<&String> {
+        // Letting go of a frozen address takes a round, and taking it another one.
+        let round = self.version().and_then(|version| version.round);
+        if round.is_some_and(|round| round + 2 > ROUNDS) {
+            return None;
+        }
+        let (fresh, vain) = (self.setup.scale * FRESH, self.setup.scale * VAIN);
+        let has_failed = |name: &String| {
+            let offered = self.vain.get(name);
+            offered.is_some_and(|at| now.since(*at) <= vain)
+        };
         let mut others = self.others.iter();
         others
-            .find(|(_, said)| now.since(**said) <= fresh)
+            .find(|(name, said)| now.since(**said) <= fresh && !has_failed(name))
             .map(|(name, _)| name)
+    }
+
+    /// Remembers to whom the address was offered, and which epoch this node has if it takes it again without anybody in between.
+    pub(crate) fn offer(&mut self, heir: Option<String>, epoch: u64, version: Version) {
+        let again = epoch + if version.round.is_some() { 2 } else { 1 };
+        self.offered = heir.map(|heir| (heir, again));
     }
 
     /// From here on as anybody.

@@ -74,7 +74,7 @@ impl Ownership {
         actions: &mut Vec<Action>,
     ) -> Option<(Option<BootTime>, bool)> {
         if !self.ready {
-            if let Some(heir) = self.ready_other(now).cloned() {
+            if let Some(heir) = self.heir(now).cloned() {
                 self.release(now, Some(heir), actions);
                 return self.pursue_release(now, actions);
             }

@@ -56,7 +56,7 @@ impl Ownership {
         let State::Owning(owning) = &self.state else {
             return;
         };
-        let heir = heir.or_else(|| self.ready_other(now).cloned());
+        let heir = heir.or_else(|| self.heir(now).cloned());
         let open = self.gate.open_until().is_some_and(|until| until > now);
         let stage = if open {
             actions.push(Action::DestroyConnections);
@@ -133,7 +133,9 @@ impl Ownership {
     /// The record says that the address is free.
     pub(crate) fn released(&mut self, now: BootTime, actions: &mut Vec<Action>) {
         if let State::Releasing(releasing) = &self.state {
-            let heir = releasing.heir.clone();
+            let (heir, epoch, version) =
+                (releasing.heir.clone(), releasing.epoch, releasing.version);
+            self.offer(heir.clone(), epoch, version);
             actions.push(Action::Note(Note::Released { heir }));
             self.contend(now);
         }

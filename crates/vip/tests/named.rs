@@ -471,3 +471,94 @@ fn when_nobody_takes_it_one_does_that_cannot_serve_any_more() {
     first.hear(Event::Ready(false));
     assert_eq!(first.at(at(100_000)), []);
 }
+
+#[test]
+fn who_was_offered_the_address_and_did_not_come_is_not_offered_it_again_at_once() {
+    let mut node = Node::owning();
+    node.hear(Event::Ready(false));
+    node.hear(Event::OtherReady("m3".to_owned()));
+    let (nonce, ..) = Node::transaction(&node.hear(Event::ConnectionsDestroyed));
+    let decision = Decision::Done(13);
+    let read = node.hear(Event::Decided { nonce, decision });
+    assert!(matches!(*read, [Action::Read(_)]), "{read:?}");
+    let free = node.ownership.record().cloned();
+    node.hear(Event::Read(seen(13, free)));
+    // m3 does not come, and so this node takes it again, although it cannot serve.
+    let (mut time, mut actions) = (2001, Vec::new());
+    while actions.is_empty() {
+        time += 1;
+        actions = node.at(at(time));
+        assert!(time < 10_000);
+    }
+    let (nonce, ..) = Node::transaction(&actions);
+    let decision = Decision::Done(14);
+    node.hear(Event::Decided { nonce, decision });
+    assert!(matches!(
+        node.ownership.standing(),
+        Standing::Owner(Some(_))
+    ));
+    let lets_go = |actions: &[Action]| actions.contains(&Action::DestroyConnections);
+    assert!(
+        !lets_go(&node.hear(Event::OtherReady("m3".to_owned()))),
+        "to m3"
+    );
+    assert!(
+        lets_go(&node.hear(Event::OtherReady("m2".to_owned()))),
+        "to m2"
+    );
+}
+
+/// m1, which owns the round of m2's record that follows this one.
+fn owning_round_after(round: u32) -> Node {
+    let mut node = Node::beside(at(1000), frozen_record(7, round));
+    let (nonce, ..) = question(&node.at(at(2650)));
+    let decision = Decision::Done(8);
+    assert_eq!(node.hear(Event::Decided { nonce, decision }), []);
+    let (nonce, ..) = question(&node.at(at(3300)));
+    let decision = Decision::Done(8);
+    let (nonce, ..) = Node::transaction(&node.hear(Event::Decided { nonce, decision }));
+    let decision = Decision::NoSpace;
+    assert_eq!(node.hear(Event::Decided { nonce, decision }), []);
+    node
+}
+
+#[test]
+fn a_frozen_address_is_not_let_go_of_when_nobody_could_take_it_any_more() {
+    for (round, lets_go) in [(28, true), (29, true), (30, false), (31, false)] {
+        let mut node = owning_round_after(round);
+        node.hear(Event::Ready(false));
+        let actions = node.hear(Event::OtherReady("m2".to_owned()));
+        let is_let_go = actions.contains(&Action::DestroyConnections);
+        assert_eq!(is_let_go, lets_go, "the round after {round}");
+    }
+}
+
+#[test]
+fn what_was_known_of_space_and_owner_is_forgotten_when_somebody_writes() {
+    let mut node = owning_round_after(0);
+    node.hear(Event::OwnerSaid("m3".to_owned()));
+    node.hear(Event::Ready(false));
+    node.hear(Event::OtherReady("m2".to_owned()));
+    let (nonce, ..) = question(&node.hear(Event::ConnectionsDestroyed));
+    let decision = Decision::Done(9);
+    node.hear(Event::Decided { nonce, decision });
+    assert_eq!(
+        node.ownership.owner(),
+        (None, 5),
+        "the next one has not said so yet"
+    );
+    node.hear(Event::Read(frozen_record(9, 2)));
+    node.hear(Event::Ready(true));
+    // etcd has space again: m2 has written, and dies.
+    node.now = at(10_000);
+    node.hear(Event::Saw(seen(20, Some(held(identity("m2", "b"), 77, 6)))));
+    let mut time = 10_000;
+    let mut actions = Vec::new();
+    while actions.is_empty() {
+        time += 1;
+        actions = node.at(at(time));
+        assert!(time < 20_000);
+    }
+    // By a write, and not by freezing it first.
+    Node::transaction(&actions);
+}

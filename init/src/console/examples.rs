@@ -95,6 +95,7 @@ pub(crate) fn running() -> Status {
             disk("DATA", 6, 1 << 21),
         ],
         network: Network {
+            index: Some(2),
             interface: Some("eth0".into()),
             mac: Some("52:54:00:10:00:11".into()),
             carrier: true,

@@ -175,6 +175,7 @@ fn publish(report: &watch::Sender<Network>, sys: &Path, interface: &Interface, m
     let carrier = interface.has_carrier(sys);
     report.send_if_modified(|network| {
         let unchanged = network.interface.as_ref() == Some(&interface.name)
+            && network.index == Some(interface.index)
             && network.carrier == carrier
             && !network.addresses.is_empty();
         if unchanged {
@@ -182,6 +183,7 @@ fn publish(report: &watch::Sender<Network>, sys: &Path, interface: &Interface, m
         }
         *network = Network {
             interface: Some(interface.name.clone()),
+            index: Some(interface.index),
             mac: Some(interface.mac.to_string()),
             carrier,
             addresses: vec![format!("{}/{}", master.address, master.network.prefix)],

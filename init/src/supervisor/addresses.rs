@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
-use masthead_api::status::{ServiceState, VirtualAddress};
+use masthead_api::status::{ServiceState, VirtualAddress, VirtualState};
 use masthead_api::vip::{Move, MoveAnswer, MoveRequest};
 use masthead_api::{ApiError, ErrorCode, FORMAT};
 use masthead_control_plane::Component;
@@ -125,6 +125,15 @@ pub(super) async fn move_to(board: &Board, request: MoveRequest) -> Result<MoveA
             "Delete objects first: see `mastctl why`. If the owner fails, another master takes the address all the same.",
         ));
     }
+    if is_move && !could_own(&cluster, &request.to, &moves) {
+        return Err(conflict(
+            format!(
+                "{} could not take the address: its member of etcd knows no leader, or its kernel has no gate for the address",
+                request.to
+            ),
+            "See `mastctl status` for what it waits for; then try again.",
+        ));
+    }
     if is_move && !can_serve(&cluster, &request.to) {
         return Err(conflict(
             format!("the kube-apiserver of {} is not ready", request.to),
@@ -151,6 +160,24 @@ pub(super) async fn move_to(board: &Board, request: MoveRequest) -> Result<MoveA
         format: FORMAT,
         moves,
     })
+}
+
+/// Whether that master's member has a leader, and the master stands by for each of the addresses, or owns it.
+fn could_own(cluster: &ClusterStatus, master: &str, moves: &[Move]) -> bool {
+    let Some(NodeAnswer::Status(status)) = cluster.nodes.get(master) else {
+        // It does not answer: what is refused next says so.
+        return true;
+    };
+    let has_leader = status
+        .etcd
+        .as_ref()
+        .is_some_and(|etcd| etcd.leader.is_some());
+    let stands = |address: &String| {
+        let mut its = status.virtual_addresses.iter();
+        let its = its.find(|one| one.address == *address);
+        its.is_some_and(|one| matches!(one.state, VirtualState::Standby | VirtualState::Owner))
+    };
+    has_leader && moves.iter().all(|one| stands(&one.address))
 }
 
 fn can_serve(cluster: &ClusterStatus, master: &str) -> bool {

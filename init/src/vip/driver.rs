@@ -10,12 +10,14 @@ use masthead_machine::{Alarm, BootTime, Scale, Woken};
 use masthead_seed::Endpoint;
 use masthead_vip::{Action, Event, Note, Raft, Setup};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::announcing::Announcing;
 use super::deciding::{Decides, Deciding};
 use super::exchange::Heard;
 use super::gatekeeper::Gatekeeper;
-use super::interface::Interface;
+use super::interface::{Interface, Placement};
 use super::report::{Circumstances, Story};
 use super::store::Store;
 use super::{connections, probe, tickle};
@@ -23,6 +25,9 @@ use crate::services::boot_time;
 
 /// Sights of the key that wait for the machine.
 const SIGHTS: usize = 16;
+
+/// Between two looks whether the address is still on the interface, on a real machine.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often, and after what times on a real machine, the clients of a former owner are told: a segment may be lost.
 const TELL_CLIENTS: [Duration; 3] = [
@@ -68,7 +73,11 @@ impl Driver {
             alarm: Alarm::default(),
             story: Story::new(self.address, &own),
             announcing: None,
+            tasks: JoinSet::new(),
+            placement: Arc::new(Placement::new(self.place.interface.clone(), self.address)),
         };
+        let mut ticks = interval(self.place.scale * KEEP_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (sights, mut seen) = mpsc::channel(SIGHTS);
         let store = Arc::clone(&self.store);
         tokio::spawn(async move { store.follow(sights).await });
@@ -84,8 +93,14 @@ impl Driver {
                 Ok(()) = self.ready.changed() => Event::Ready(*self.ready.borrow_and_update()),
                 Ok(()) = self.raft.changed() => Event::Raft(*self.raft.borrow_and_update()),
                 () = due(running.alarm.at()) => Event::Woken,
+                _ = ticks.tick() => {
+                    let placement = Arc::clone(&running.placement);
+                    running.tasks.spawn(async move { placement.keep().await });
+                    Event::Woken
+                }
                 else => return,
             };
+            while running.tasks.try_join_next().is_some() {}
             self.feed(&mut running, event);
         }
     }
@@ -119,7 +134,7 @@ impl Driver {
                 give_up,
             } => {
                 let store = Arc::clone(&self.store);
-                self.answer(async move {
+                self.answer(running, async move {
                     let patience = give_up.since(boot_time());
                     let decision = store.transact(expected, &change, patience).await;
                     Event::Decided { nonce, decision }
@@ -127,22 +142,22 @@ impl Driver {
             }
             Action::Read(patience) => {
                 let store = Arc::clone(&self.store);
-                self.answer(async move {
+                self.answer(running, async move {
                     let seen = store.read(patience).await;
                     seen.map_or(Event::ReadFailed, Event::Read)
                 });
             }
             Action::SetGate(until) => {
                 let gates = place.gates.clone();
-                self.answer(async move {
+                self.answer(running, async move {
                     gates.set(address, until).await;
                     Event::GateSet(until)
                 });
             }
             Action::SetAddress(there) => {
-                let interface = place.interface.clone();
-                self.answer(async move {
-                    interface.set(address, there).await;
+                let placement = Arc::clone(&running.placement);
+                self.answer(running, async move {
+                    placement.set(there).await;
                     Event::AddressSet(there)
                 });
             }
@@ -153,18 +168,22 @@ impl Driver {
                 self.tell_clients();
             }
             Action::DestroyConnections => {
-                // The kernel answers at once.
-                match connections::destroy(self.local()) {
-                    Ok(number) => tracing::info!(%address, number, "connections are reset"),
-                    Err(error) => {
-                        tracing::warn!(%address, %error, "connections cannot be reset; clients notice by themselves");
+                let (gates, local) = (place.gates.clone(), self.local());
+                self.answer(running, async move {
+                    gates.refuse_new(address).await;
+                    // The kernel answers at once.
+                    match connections::destroy(local) {
+                        Ok(number) => tracing::info!(%address, number, "connections are reset"),
+                        Err(error) => {
+                            tracing::warn!(%address, %error, "connections cannot be reset; clients notice by themselves");
+                        }
                     }
-                }
-                let _ = self.answers.send(Event::ConnectionsDestroyed);
+                    Event::ConnectionsDestroyed
+                });
             }
             Action::ProbeAddress => {
                 let device = place.device.clone();
-                self.answer(async move {
+                self.answer(running, async move {
                     let probed = tokio::task::spawn_blocking(move || probe::probe(&device, address));
                     let answer = match probed.await {
                         Ok(Ok(answer)) => answer,
@@ -188,9 +207,9 @@ impl Driver {
     }
 
     /// Has the machine told what becomes of an action.
-    fn answer(&self, answer: impl Future<Output = Event> + Send + 'static) {
+    fn answer(&self, running: &mut Running, answer: impl Future<Output = Event> + Send + 'static) {
         let answers = self.answers.clone();
-        tokio::spawn(async move {
+        running.tasks.spawn(async move {
             // A machine that is gone needs no answer.
             let _ = answers.send(answer.await);
         });
@@ -229,6 +248,9 @@ struct Running {
     alarm: Alarm,
     story: Story,
     announcing: Option<Announcing>,
+    /// What is being done for it. It ends with this.
+    tasks: JoinSet<()>,
+    placement: Arc<Placement>,
 }
 
 /// Waits until the machine wants to be woken, which may be never.

@@ -35,27 +35,43 @@ pub struct Question {
 /// What it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whether the apiserver there can serve.
+    /// Whether that master could own an address now, and its apiserver serve.
     pub ready: bool,
 }
 
-/// What the owners of addresses have said last.
-#[derive(Debug, Default)]
+/// What the owners of the cluster's addresses have said last.
+#[derive(Debug)]
 pub(super) struct Heard(Mutex<BTreeMap<IpAddr, Vec<SocketAddr>>>);
 
 impl Heard {
+    /// Nothing yet, of these addresses. What is said of others is not kept.
+    pub(super) fn of(addresses: &[IpAddr]) -> Self {
+        let nothing = addresses.iter().map(|address| (*address, Vec::new()));
+        Self(Mutex::new(nothing.collect()))
+    }
+
     /// Says who is told of: the addresses.
     fn take(&self, question: Question) -> Vec<IpAddr> {
-        let owned = question.clients.keys().copied().collect();
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.extend(question.clients);
+        let limit = MOST_CLIENTS / heard.len().max(1);
+        let mut owned = Vec::new();
+        for (address, mut clients) in question.clients {
+            if let Some(known) = heard.get_mut(&address) {
+                clients.truncate(limit);
+                *known = clients;
+                owned.push(address);
+            }
+        }
         owned
     }
 
     /// The clients of whoever owned the address before, as far as it told of them. They are told once.
     pub(super) fn take_clients(&self, address: IpAddr) -> Vec<SocketAddr> {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.remove(&address).unwrap_or_default()
+        heard
+            .get_mut(&address)
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 }
 
@@ -157,8 +173,8 @@ mod tests {
 
     #[test]
     fn clients_are_told_once_and_the_newest_word_counts() {
-        let heard = Arc::new(Heard::default());
         let address: IpAddr = "10.0.0.9".parse().unwrap();
+        let heard = Arc::new(Heard::of(&[address]));
         for port in [1, 2] {
             let said = format!(r#"{{"clients":{{"10.0.0.9":["10.0.0.1:{port}"]}},"new":3}}"#);
             let ready = port == 2;
@@ -168,5 +184,20 @@ mod tests {
         assert!(answer(&heard, true, b"nothing").1.is_empty());
         assert_eq!(heard.take_clients(address), ["10.0.0.1:2".parse().unwrap()]);
         assert_eq!(heard.take_clients(address), []);
+    }
+
+    #[test]
+    fn of_a_lying_master_no_more_is_kept_than_of_an_honest_one() {
+        let addresses: [IpAddr; 2] = ["10.0.0.8", "10.0.0.9"].map(|text| text.parse().unwrap());
+        let heard = Arc::new(Heard::of(&addresses));
+        let client: SocketAddr = "10.0.0.1:1".parse().unwrap();
+        let other: IpAddr = "10.0.0.7".parse().unwrap();
+        let question = Question {
+            clients: [(addresses[0], vec![client; 9999]), (other, vec![client])].into(),
+        };
+        let said = serde_json::to_vec(&question).unwrap();
+        assert_eq!(answer(&heard, true, &said).1, [addresses[0]]);
+        assert_eq!(heard.take_clients(addresses[0]).len(), MOST_CLIENTS / 2);
+        assert_eq!(heard.take_clients(other), []);
     }
 }

@@ -31,6 +31,12 @@ const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 const ARP_ADDRESSES: [u32; 2] = [14, 24];
 /// Of IPv4 (RFC 791): where source and destination stand.
 const IPV4_ADDRESSES: [u32; 2] = [12, 16];
+const IPV4_PROTOCOL: u32 = 9;
+const TCP: u8 = 6;
+/// Of TCP (RFC 9293): where the flags stand, and two of them.
+const TCP_FLAGS: u32 = 13;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 /// Of IPv6 (RFC 8200).
 const IPV6_ADDRESSES: [u32; 2] = [8, 24];
 const IPV6_NEXT_HEADER: u32 = 6;
@@ -90,6 +96,14 @@ impl Gates {
         Ok(Self { connection })
     }
 
+    /// Drops the first segment of every new connection to an address, until its gate is set anew: whoever connects while the connections are reset
+    /// would be connected to nobody.
+    pub fn refuse_new(&mut self, address: IpAddr) -> Result<(), Error> {
+        let mut batch = Batch::new(Family::Device, TABLE);
+        batch.add_rule(&deadline_chain(address), begins_a_connection(address));
+        self.connection.commit(&batch)
+    }
+
     /// Opens the gate of an address until then, or closes it now. When this returns the kernel has done it.
     pub fn set(&mut self, address: IpAddr, until: Option<BootTime>) -> Result<(), Error> {
         // In this order: whoever stands still in between gets less time, not more.
@@ -130,6 +144,28 @@ fn add_guard(batch: &mut Batch, address: IpAddr) {
     ];
     batch.add_rule(&guard, is_closed);
     batch.add_rule(&guard, [Expression::verdict(&Verdict::Jump(deadline))]);
+}
+
+/// Drops TCP's first segment (RFC 9293: SYN without ACK); the address itself never begins a connection.
+fn begins_a_connection(address: IpAddr) -> Vec<Expression> {
+    let next = match address {
+        IpAddr::V4(_) => IPV4_PROTOCOL,
+        IpAddr::V6(_) => IPV6_NEXT_HEADER,
+    };
+    let protocol = match address {
+        IpAddr::V4(_) => ETHERTYPE_IPV4,
+        IpAddr::V6(_) => ETHERTYPE_IPV6,
+    };
+    vec![
+        Expression::meta(Meta::Protocol),
+        Expression::compare(Compare::Equal, &protocol),
+        Expression::payload(Header::Network, next, 1),
+        Expression::compare(Compare::Equal, &[TCP]),
+        Expression::payload(Header::Transport, TCP_FLAGS, 1),
+        Expression::mask(&[SYN | ACK]),
+        Expression::compare(Compare::Equal, &[SYN]),
+        Expression::verdict(&Verdict::Drop),
+    ]
 }
 
 /// Drops what comes after that time.

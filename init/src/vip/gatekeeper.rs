@@ -24,8 +24,16 @@ pub(super) struct Gatekeeper {
 #[derive(Debug)]
 struct Order {
     address: IpAddr,
-    until: Option<BootTime>,
+    wish: Wish,
     done: oneshot::Sender<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    /// Open until then, or closed.
+    Set(Option<BootTime>),
+    /// As it is, and no new connections.
+    RefuseNew,
 }
 
 impl Gatekeeper {
@@ -37,7 +45,7 @@ impl Gatekeeper {
         thread::spawn(move || match Gates::install(&device, &addresses) {
             Ok(gates) => {
                 if told.send(Ok(())).is_ok() {
-                    carry_out(gates, &received);
+                    carry_out(gates, &device, &addresses, &received);
                 }
             }
             Err(error) => drop(told.send(Err(error))),
@@ -49,10 +57,19 @@ impl Gatekeeper {
 
     /// Opens the gate until then, or closes it. When this returns the kernel has done it, and said so.
     pub(super) async fn set(&self, address: IpAddr, until: Option<BootTime>) {
+        self.order(address, Wish::Set(until)).await;
+    }
+
+    /// Lets nobody begin a connection to the address until its gate is set anew.
+    pub(super) async fn refuse_new(&self, address: IpAddr) {
+        self.order(address, Wish::RefuseNew).await;
+    }
+
+    async fn order(&self, address: IpAddr, wish: Wish) {
         let (done, is_done) = oneshot::channel();
         let order = Order {
             address,
-            until,
+            wish,
             done,
         };
         // The thread goes on for as long as anybody may ask.
@@ -62,15 +79,33 @@ impl Gatekeeper {
     }
 }
 
-fn carry_out(mut gates: Gates, orders: &mpsc::Receiver<Order>) {
+fn carry_out(mut gates: Gates, device: &str, addresses: &[IpAddr], orders: &mpsc::Receiver<Order>) {
     for order in orders {
         // An order that the kernel refuses holds up the next ones: what it does not confirm nobody may count on. An open gate
         // closes by itself meanwhile.
-        while let Err(error) = gates.set(order.address, order.until) {
+        while let Err(error) = carry_out_one(&mut gates, &order) {
             let error = with_sources(&error);
             tracing::error!(address = %order.address, error, "the gate of a virtual address cannot be set");
-            thread::sleep(PAUSE);
+            // Somebody may have flushed the kernel's rules. All gates are closed then, until they are set anew.
+            match Gates::install(device, addresses) {
+                Ok(anew) => {
+                    gates = anew;
+                    tracing::warn!(device, "the gates of the virtual addresses are hung anew");
+                }
+                Err(error) => {
+                    let error = with_sources(&error);
+                    tracing::error!(device, error, "the gates cannot be hung anew");
+                    thread::sleep(PAUSE);
+                }
+            }
         }
         let _ = order.done.send(());
+    }
+}
+
+fn carry_out_one(gates: &mut Gates, order: &Order) -> Result<(), Error> {
+    match order.wish {
+        Wish::Set(until) => gates.set(order.address, until),
+        Wish::RefuseNew => gates.refuse_new(order.address),
     }
 }

@@ -7,6 +7,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressScope, CacheInfo,
 };
 use rtnetlink::{Error, Handle};
+use tokio::sync::Mutex;
 
 /// Before the kernel is asked again for what it has refused.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -16,6 +17,40 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Interface {
     pub(super) netlink: Handle,
     pub(super) index: u32,
+}
+
+/// One address on an interface, as it is wanted there.
+pub(super) struct Placement {
+    interface: Interface,
+    address: IpAddr,
+    /// Held while the kernel is asked, so that nothing is put back that was just removed.
+    wanted: Mutex<bool>,
+}
+
+impl Placement {
+    /// Nothing is wanted yet.
+    pub(super) fn new(interface: Interface, address: IpAddr) -> Self {
+        Self {
+            interface,
+            address,
+            wanted: Mutex::new(false),
+        }
+    }
+
+    /// Adds the address, or removes it, for as long as that takes.
+    pub(super) async fn set(&self, there: bool) {
+        let mut wanted = self.wanted.lock().await;
+        *wanted = there;
+        self.interface.set(self.address, there).await;
+    }
+
+    /// Puts the address back if it is wanted and somebody else has removed it.
+    pub(super) async fn keep(&self) {
+        let wanted = self.wanted.lock().await;
+        if *wanted {
+            self.interface.set(self.address, true).await;
+        }
+    }
 }
 
 impl Interface {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,6 @@ use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_control_plane::Request;
 use masthead_machine::Scale;
 use masthead_vip::{Event, Identity, Raft, Setup};
-use nix::net::if_::if_nametoindex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -58,6 +58,9 @@ pub struct Handle {
     reports: watch::Receiver<Vec<VirtualAddress>>,
     heard: Arc<Heard>,
     ready: watch::Receiver<bool>,
+    raft: watch::Receiver<Raft>,
+    /// Whether this node takes no address any more.
+    drains: Arc<AtomicBool>,
 }
 
 /// What is to happen to an address, or to all of them.
@@ -117,13 +120,13 @@ pub fn spawn(config: Config) -> Handle {
         tokio::spawn(talk);
     }
     let (words, received) = mpsc::unbounded_channel();
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(Heard::of(&config.addresses));
     let channels = Channels {
         reports,
         owned,
         contends,
         ready: ready.clone(),
-        raft,
+        raft: raft.clone(),
         others_ready,
     };
     tokio::spawn(run(config, channels, received, Arc::clone(&heard)));
@@ -132,6 +135,8 @@ pub fn spawn(config: Config) -> Handle {
         reports: told,
         heard,
         ready,
+        raft,
+        drains: Arc::new(AtomicBool::new(false)),
     }
 }
 
@@ -143,6 +148,7 @@ impl Handle {
 
     /// Lets go of all addresses, and takes none any more. Returns when that is done.
     pub async fn drain(&self) {
+        self.drains.store(true, Ordering::SeqCst);
         self.say(
             None,
             Event::Release {
@@ -164,11 +170,21 @@ impl Handle {
 
     /// Answers another master that owns addresses.
     pub fn answer(&self, owner: &str, question: &[u8]) -> Answer {
-        let (answer, owned) = exchange::answer(&self.heard, *self.ready.borrow(), question);
+        let (answer, owned) = exchange::answer(&self.heard, self.could_own(), question);
         for address in owned {
             self.say(Some(address), Event::OwnerSaid(owner.to_owned()));
         }
         answer
+    }
+
+    /// Whether this node would take an address that it is offered.
+    fn could_own(&self) -> bool {
+        let reports = self.reports.borrow();
+        let has_gates = reports
+            .iter()
+            .all(|told| told.state != VirtualState::Unknown);
+        let has_leader = self.raft.borrow().leader.is_some();
+        has_gates && has_leader && *self.ready.borrow() && !self.drains.load(Ordering::SeqCst)
     }
 
     fn say(&self, about: Option<IpAddr>, event: Event) {
@@ -204,10 +220,14 @@ async fn run(
     let mut network = config.network.clone();
     loop {
         let there = network.wait_for(|network| !network.addresses.is_empty());
-        let Some(device) = there.await.ok().and_then(|now| now.interface.clone()) else {
+        let there = there
+            .await
+            .ok()
+            .map(|now| (now.interface.clone(), now.index));
+        let Some((Some(device), Some(index))) = there else {
             return;
         };
-        match place(&config, &device, &heard).await {
+        match place(&config, &device, index, &heard).await {
             Ok(place) => run_on(&config, &mut channels, &mut words, place).await,
             Err(cause) => {
                 let reason = Reason::new(ReasonCode::VipGateMissing, Timestamp::now());
@@ -222,7 +242,12 @@ async fn run(
     }
 }
 
-async fn place(config: &Config, device: &str, heard: &Arc<Heard>) -> Result<Place, String> {
+async fn place(
+    config: &Config,
+    device: &str,
+    index: u32,
+    heard: &Arc<Heard>,
+) -> Result<Place, String> {
     let gates = Gatekeeper::install(device, &config.addresses).await;
     let gates = gates.map_err(|error| {
         format!(
@@ -230,8 +255,6 @@ async fn place(config: &Config, device: &str, heard: &Arc<Heard>) -> Result<Plac
             with_sources(&error)
         )
     })?;
-    let index = if_nametoindex(device);
-    let index = index.map_err(|error| format!("{device} has no index: {error}"))?;
     let netlink = rtnetlink::new_connection();
     let (connection, netlink, _) =
         netlink.map_err(|error| format!("No netlink socket can be opened: {error}"))?;
@@ -255,7 +278,7 @@ async fn run_on(
 ) {
     let mut drivers = JoinSet::new();
     let mut inboxes = Vec::new();
-    let device = place.device.clone();
+    let (device, number) = (place.device.clone(), place.interface.index);
     for (index, address) in config.addresses.iter().enumerate() {
         let (answers, inbox) = mpsc::unbounded_channel();
         inboxes.push((*address, answers.clone()));
@@ -296,7 +319,8 @@ async fn run_on(
                 let told = reports.borrow_and_update().clone();
                 follow(channels, &told);
             }
-            gone = network.wait_for(|now| now.interface.as_ref() != Some(&device)) => {
+            // One of the same name may be another one.
+            gone = network.wait_for(|now| now.interface.as_ref() != Some(&device) || now.index != Some(number)) => {
                 drop(gone);
                 tracing::warn!(device, "the interface of the virtual addresses is gone");
                 return;

@@ -137,6 +137,7 @@ impl Story {
         let pace = Pace {
             timeout: TIMEOUT,
             pause: PAUSE,
+            retry: Pace::CALM,
         };
         let writers = Writers::through_endpoint(&fixture.cluster, WRITERS, pace);
         let writers = fixture.expect(writers);

@@ -45,6 +45,7 @@ impl<'a> Load<'a> {
         let pace = Pace {
             timeout: TIMEOUT,
             pause: TIMEOUT / 2,
+            retry: Pace::CALM,
         };
         Self::at_pace(fixture, nodes, pace)
     }

@@ -50,6 +50,7 @@ pub(super) fn moves(bench: &Bench) -> Result<Measured> {
     let pace = Pace {
         timeout: TIMEOUT,
         pause: Duration::from_millis(50),
+        retry: Pace::CALM,
     };
     let writers = Writers::through_endpoint(cluster, WRITERS, pace)?;
     for number in 0..MOVES {

@@ -268,6 +268,7 @@ impl Stage {
         let pace = Pace {
             timeout: TIMEOUT,
             pause: PAUSE,
+            retry: Pace::CALM,
         };
         let mut watched = Vec::new();
         for (address, forward) in &self.addresses {
