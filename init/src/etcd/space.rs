@@ -74,8 +74,14 @@ pub fn is_needed(cluster: &ClusterStatus) -> bool {
     members.any(|(_, etcd)| is_large(etcd) || has_no_space(etcd))
 }
 
-/// What the master whose member leads does next. `compactable`: whether there is anything older than a while ago.
-pub fn next(own: &str, cluster: &ClusterStatus, compactable: bool) -> Option<Step> {
+/// What the master whose member leads does next. `compactable`: whether there is anything older than a while ago. `tried`: whose databases were written
+/// anew since the last compaction.
+pub fn next(
+    own: &str,
+    cluster: &ClusterStatus,
+    compactable: bool,
+    tried: &BTreeSet<String>,
+) -> Option<Step> {
     let members: Vec<(&str, &Etcd)> = cluster.members().collect();
     let owners: BTreeSet<&str> = cluster
         .statuses()
@@ -105,7 +111,11 @@ pub fn next(own: &str, cluster: &ClusterStatus, compactable: bool) -> Option<Ste
     if alarm && !large {
         return Some(Step::Disarm);
     }
-    let mut fragmented = members.iter().filter(|(_, etcd)| is_fragmented(etcd));
+    // bbolt counts what a compaction has made free as in use until something else is written, and without space nothing is: so each large
+    // database is tried once.
+    let mut fragmented = members.iter().filter(|(name, etcd)| {
+        is_fragmented(etcd) || alarm && is_large(etcd) && !tried.contains(*name)
+    });
     if let Some((name, _)) = fragmented.clone().find(|(name, _)| *name != own) {
         // What is frozen moves slowly, and the database is soon written.
         return Some(if owners.contains(name) && !alarm {
@@ -200,6 +210,7 @@ mod tests {
         alarm: bool,
         owner: &'static str,
         silent: &'static str,
+        tried: &'static [&'static str],
     }
 
     const CALM: Three = Three {
@@ -207,6 +218,7 @@ mod tests {
         alarm: false,
         owner: "m2",
         silent: "",
+        tried: &[],
     };
 
     impl Three {
@@ -243,7 +255,8 @@ mod tests {
                 format: FORMAT,
                 nodes: nodes.collect(),
             };
-            next(own, &cluster, compactable)
+            let tried = self.tried.iter().map(|name| (*name).to_owned());
+            next(own, &cluster, compactable, &tried.collect())
         }
     }
 
@@ -319,6 +332,18 @@ mod tests {
             alarm.next("m1", false),
             Some(Step::Defragment("m2".to_owned()))
         );
+        // What is free may not be counted yet.
+        let mut hidden = Three {
+            databases: [(100, 100), (100, 100), (5, 5)],
+            ..alarm
+        };
+        let second = Some(Step::Defragment("m2".to_owned()));
+        assert_eq!(hidden.next("m1", false), second);
+        hidden.tried = &["m2"];
+        let over = Some(Step::HandOver("m3".to_owned()));
+        assert_eq!(hidden.next("m1", false), over);
+        hidden.tried = &["m1", "m2"];
+        assert_eq!(hidden.next("m1", false), None);
         let small = Three {
             databases: [(60, 60); 3],
             ..alarm

@@ -1,5 +1,6 @@
 //! Looks after the space of etcd's databases: tells people of it on every master, and does something about it on the leader's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use masthead_api::FORMAT;
@@ -27,6 +28,10 @@ struct Keeper {
     seen: Option<i64>,
     /// The last step was to forget what is old.
     just_compacted: bool,
+    /// Up to which revision it is forgotten.
+    compacted: i64,
+    /// Whose databases were written anew since then.
+    tried: BTreeSet<String>,
     /// Whose members have to be well before the next step.
     waits_for: Vec<String>,
 }
@@ -85,20 +90,22 @@ impl Keeper {
             return Ok(());
         }
         let now = members.revision().await.map_err(of_etcd)?;
-        let old = self.seen.replace(now).filter(|_| !self.just_compacted);
+        let seen = self.seen.replace(now);
+        let old = seen.filter(|seen| !self.just_compacted && *seen > self.compacted);
         self.just_compacted = false;
         self.waits_for.clear();
-        let Some(step) = space::next(&members.own, &cluster, old.is_some()) else {
+        let Some(step) = space::next(&members.own, &cluster, old.is_some(), &self.tried) else {
             return Ok(());
         };
         tracing::info!(?step, "etcd needs space");
         match step {
             Step::Compact => {
                 self.just_compacted = true;
-                members
-                    .compact(old.unwrap_or_default())
-                    .await
-                    .map_err(of_etcd)
+                let revision = old.unwrap_or_default();
+                members.compact(revision).await.map_err(of_etcd)?;
+                self.compacted = revision;
+                self.tried.clear();
+                Ok(())
             }
             Step::MoveAddresses(to) => {
                 let request = MoveRequest {
@@ -110,7 +117,11 @@ impl Keeper {
                 let moved = addresses::move_to(board, request).await;
                 moved.map(drop).map_err(|error| error.message)
             }
-            Step::Defragment(master) => members.defragment(&master).await.map_err(of_etcd),
+            Step::Defragment(master) => {
+                members.defragment(&master).await.map_err(of_etcd)?;
+                self.tried.insert(master);
+                Ok(())
+            }
             Step::HandOver(to) => {
                 let request = LeaderRequest {
                     format: FORMAT,
