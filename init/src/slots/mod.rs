@@ -118,11 +118,15 @@ fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Installed, Failure> {
             source,
         })
     };
-    // What cannot be read as a file system is not installed.
-    if let Ok(mut there) = Partition::open(open()?)
-        && let Some(installed) = masthead_slots::installed(&mut there)?
-    {
-        return Ok(installed);
+    match Partition::open(open()?) {
+        Ok(mut there) => {
+            if let Some(installed) = masthead_slots::installed(&mut there)? {
+                return Ok(installed);
+            }
+        }
+        Err(PartitionError::Foreign) => {}
+        // What cannot be read may hold an image, and is not written over.
+        Err(error) => return Err(error.into()),
     }
     let running = read(RUNNING)?;
     let running = String::from_utf8_lossy(&running);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use masthead_api::cluster::{Availability, ClusterStatus};
 use masthead_api::status::{FailedImage, ServiceState, Status};
 use masthead_api::{Reason, ReasonCode, Timestamp};
-use masthead_machine::{Alarm, Machine as _, Woken};
+use masthead_machine::{Machine as _, Woken};
 use masthead_slots::meta::FailedTrial;
 use masthead_slots::trial::{Action, Event, Own, Trial};
 use tokio::task::spawn_blocking;
@@ -85,15 +85,14 @@ impl TrialTask {
         let generation = disk.running;
         tracing::warn!(generation, "this image is on trial");
         let scale = self.board.scale();
-        let (mut trial, mut alarm) = (Trial::new(scale), Alarm::default());
+        let mut trial = Trial::new(scale);
         let mut events = vec![Woken.into()];
         let mut looks = 0_u32;
         loop {
             for event in std::mem::take(&mut events) {
-                let actions = trial.step(boot_time(), event);
-                alarm.set_by(&actions);
-                for action in actions {
+                for action in trial.step(boot_time(), event) {
                     match action {
+                        // It is told something more often than that.
                         Action::WakeAt(_) => {}
                         Action::Bless => return self.bless(&disk).await,
                         Action::Fail(why) => return self.give_up(&disk, &why).await,
@@ -103,12 +102,7 @@ impl TrialTask {
             tokio::time::sleep(scale * LOOK_EVERY).await;
             let status = self.board.status();
             let own = own(&status);
-            if own
-                != (Own::Serves {
-                    restarts: restarts(&status),
-                })
-                && looks.is_multiple_of(LOOKS)
-            {
+            if matches!(own, Own::Waits(_)) && looks.is_multiple_of(LOOKS) {
                 events.push(Event::OthersWell(self.others_are_well(&status).await));
             }
             looks = looks.wrapping_add(1);
