@@ -9,7 +9,8 @@ use crate::Terms;
 
 /// Between these a hold is chosen, on a real machine. Each is long enough for a renewal that takes a sixth of it, so that
 /// two in a row may be lost.
-const HOLDS: [Duration; 8] = [
+const HOLDS: [Duration; 9] = [
+    Duration::from_millis(200),
     Duration::from_millis(250),
     Duration::from_millis(350),
     Duration::from_millis(500),
@@ -67,7 +68,7 @@ impl Measured {
             scale,
             window,
             taken: VecDeque::with_capacity(window),
-            level: HOLDS.len() / 2,
+            level: HOLDS.len().div_ceil(2),
         }
     }
 
@@ -122,12 +123,13 @@ mod tests {
             measured.terms().hold
         };
         assert_eq!(after(255, millis(5)), millis(1000));
-        assert_eq!(after(1, millis(5)), millis(250));
-        assert_eq!(after(256, millis(5)), millis(250));
+        assert_eq!(after(1, millis(5)), millis(200));
+        assert_eq!(after(256, millis(5)), millis(200));
+        assert_eq!(after(1, millis(34)), millis(250), "six times 33 ms are 200");
         assert_eq!(after(1, millis(120)), millis(1000));
         assert_eq!(after(1, millis(9000)), millis(3000));
         assert_eq!(after(255, millis(5)), millis(3000), "one of 256 was slow");
-        assert_eq!(after(1, millis(5)), millis(250));
+        assert_eq!(after(1, millis(5)), millis(200));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{peer, random};
 /// How long the kernel is left alone that refuses the gates, on a real machine.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// Renewals that are remembered: of 5 s where the hold is shortest, and of a minute where it is longest.
+/// Renewals that are remembered: of 4 s where the hold is shortest, and of a minute where it is longest.
 const WINDOW: usize = 64;
 
 /// What the addresses follow from.

@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Acknowledged writes by which the writers to an address are known to go on.
 const GO_ON: usize = 40;
 /// The hold in milliseconds that a quiet machine comes to.
-const SHORTEST_HOLD: u64 = 250;
+const SHORTEST_HOLD: u64 = 200;
 
 /// How long an owner is cut off.
 const CUT: Duration = Duration::from_secs(10);
