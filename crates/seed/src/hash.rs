@@ -67,6 +67,9 @@ impl Meaning {
         for operator in operators {
             self.put(format!("operators/{operator}"), "");
         }
+        for key in &seed.image_keys {
+            self.put(format!("image-keys/{key}"), "");
+        }
         match &seed.endpoint {
             // Their order counts: the first one is what clients are told.
             Endpoint::Virtual(addresses) => {

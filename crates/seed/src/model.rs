@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskMatch, DiskSelector, Hash, MacAddress, OperatorKey, Secret};
+use crate::{DiskMatch, DiskSelector, Hash, ImageKey, MacAddress, OperatorKey, Secret};
 
 /// A valid seed. Made by [`Seed::parse`] only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Seed {
     pub admins: Vec<OperatorKey>,
     /// From where the management API may be reached; from anywhere when there are none.
     pub operators: Vec<IpNet>,
+    /// The public keys of those who sign images, beside those that the image itself holds.
+    pub image_keys: Vec<ImageKey>,
     /// Where clients and workers reach the apiserver.
     pub endpoint: Endpoint,
     /// The masters, sorted by name. At least one.

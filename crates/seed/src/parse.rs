@@ -55,6 +55,7 @@ fn finish(draft: SeedDraft) -> Option<Seed> {
         secret: draft.secret?,
         admins: draft.admins.into_iter().map(|key| key.value).collect(),
         operators: draft.operators,
+        image_keys: draft.image_keys.into_iter().map(|key| key.value).collect(),
         endpoint: draft.endpoint?.value,
         masters,
         kubernetes: Kubernetes {

@@ -1,6 +1,7 @@
 //! The top of the file.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use masthead_diagnostics::{Shape, Table, Value};
@@ -11,7 +12,7 @@ use super::masters::{Draft, Storage, masters};
 use super::network::{NetworkDraft, network};
 use crate::encoded::EncodedError;
 use crate::names::{check_label, host_address, is_dns_name, unusable};
-use crate::{Endpoint, OperatorKey, Secret, SecretError};
+use crate::{Endpoint, ImageKey, OperatorKey, Secret, SecretError};
 
 /// The seed as far as it could be read.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct SeedDraft {
     pub(crate) secret: Option<Secret>,
     pub(crate) admins: Vec<At<OperatorKey>>,
     pub(crate) operators: Vec<IpNet>,
+    pub(crate) image_keys: Vec<At<ImageKey>>,
     pub(crate) endpoint: Option<At<Endpoint>>,
     pub(crate) masters: Vec<Draft>,
     pub(crate) kubernetes: KubernetesDraft,
@@ -80,6 +82,10 @@ pub(crate) fn seed(root: &Table<'_>) -> Option<SeedDraft> {
         operators: root
             .get("operators")
             .and_then(|value| operators(&value))
+            .unwrap_or_default(),
+        image_keys: root
+            .get("image-keys")
+            .map(|value| image_keys(&value))
             .unwrap_or_default(),
         endpoint: root
             .require(
@@ -187,10 +193,33 @@ fn admins(value: &Value<'_>) -> Vec<At<OperatorKey>> {
             "add the public key of at least one operator, as mastctl keygen prints it",
         );
     }
-    let mut keys: Vec<At<OperatorKey>> = Vec::new();
-    for item in &items {
+    keys(
+        &items,
+        OperatorKey::PREFIX,
+        "copy the whole line that mastctl keygen printed",
+    )
+}
+
+/// Who signs images, beside those whom the image itself names. Nobody is as good as no key at all.
+fn image_keys(value: &Value<'_>) -> Vec<At<ImageKey>> {
+    let items = value.array().unwrap_or_default();
+    keys(
+        &items,
+        ImageKey::PREFIX,
+        "copy the whole line that imagebuild keygen printed",
+    )
+}
+
+/// Public keys, each once.
+fn keys<K: FromStr<Err = EncodedError> + PartialEq>(
+    items: &[Value<'_>],
+    prefix: &str,
+    help: &str,
+) -> Vec<At<K>> {
+    let mut keys: Vec<At<K>> = Vec::new();
+    for item in items {
         let Some(text) = item.string() else { continue };
-        match text.parse::<OperatorKey>() {
+        match text.parse::<K>() {
             Ok(key) if keys.iter().any(|known| known.value == key) => {
                 item.warning(
                     format!("`{}` is the same key again", item.path()),
@@ -198,10 +227,7 @@ fn admins(value: &Value<'_>) -> Vec<At<OperatorKey>> {
                 );
             }
             Ok(key) => keys.push(At::new(key, item)),
-            Err(error) => item.error(
-                explain(item.path(), OperatorKey::PREFIX, error),
-                "copy the whole line that mastctl keygen printed",
-            ),
+            Err(error) => item.error(explain(item.path(), prefix, error), help),
         }
     }
     keys
