@@ -21,7 +21,7 @@ mod reader;
 mod writer;
 
 pub use header::{ARCHITECTURE, FORMAT, Header};
-pub use reader::{BundleError, Reader};
+pub use reader::{BundleError, Reader, Unverified};
 pub use writer::{Writer, WriterError};
 
 /// The first bytes of a bundle, which no other use of a key signs.

@@ -72,21 +72,10 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads what comes before the image, and refuses what nobody of `trusted` has signed.
     pub fn open(mut bundle: R, trusted: &[PublicKey]) -> Result<Self, BundleError> {
-        let mut head = vec![0; BEGIN.len() + 4];
-        fill(&mut bundle, &mut head, "its beginning")?;
-        let (begin, length) = head.split_at(BEGIN.len());
-        if begin != BEGIN {
-            return Err(BundleError::Foreign);
-        }
-        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]);
-        if length > LONGEST_HEADER {
-            return Err(BundleError::Header(format!("it has {length} bytes")));
-        }
-        let begin = head.len();
-        head.resize(begin + length as usize, 0);
-        fill(&mut bundle, &mut head[begin..], "its header")?;
-        let mut signature = [0; SIGNATURE];
-        fill(&mut bundle, &mut signature, "its signature")?;
+        let Head {
+            signed: head,
+            signature,
+        } = Head::read(&mut bundle)?;
         let is_of = |key: &PublicKey| {
             let key = UnparsedPublicKey::new(&ED25519, key);
             key.verify(&head, &signature).is_ok()
@@ -95,7 +84,7 @@ impl<R: Read> Reader<R> {
             return Err(BundleError::Unsigned);
         }
         // Only now: what is not signed is not looked at.
-        let header = header(&head[begin..])?;
+        let header = header(&head[BEFORE_HEADER..])?;
         Ok(Self {
             bundle,
             header,
@@ -147,6 +136,59 @@ impl<R: Read> Read for Reader<R> {
         buffer[..bytes].copy_from_slice(&rest[..bytes]);
         self.given += bytes;
         Ok(bytes)
+    }
+}
+
+/// What a bundle says that it is, whoever has signed it: for people, and for whoever sends it on.
+#[derive(Clone, Debug)]
+pub struct Unverified {
+    /// What it says.
+    pub header: Header,
+    /// All before the image.
+    pub head: Vec<u8>,
+}
+
+impl Unverified {
+    /// Reads what comes before the image.
+    pub fn read(bundle: &mut impl Read) -> Result<Self, BundleError> {
+        let Head { signed, signature } = Head::read(bundle)?;
+        let header = header(&signed[BEFORE_HEADER..])?;
+        let head = [&*signed, &signature].concat();
+        Ok(Self { header, head })
+    }
+
+    /// Bytes of the whole bundle.
+    pub fn size(&self) -> u64 {
+        self.head.len() as u64 + self.header.size
+    }
+}
+
+/// Bytes before the header: what a bundle begins with, and the header's length.
+const BEFORE_HEADER: usize = BEGIN.len() + 4;
+
+/// What comes before the image.
+struct Head {
+    signed: Vec<u8>,
+    signature: [u8; SIGNATURE],
+}
+
+impl Head {
+    fn read(bundle: &mut impl Read) -> Result<Self, BundleError> {
+        let mut signed = vec![0; BEFORE_HEADER];
+        fill(bundle, &mut signed, "its beginning")?;
+        let (begin, length) = signed.split_at(BEGIN.len());
+        if begin != BEGIN {
+            return Err(BundleError::Foreign);
+        }
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]);
+        if length > LONGEST_HEADER {
+            return Err(BundleError::Header(format!("it has {length} bytes")));
+        }
+        signed.resize(BEFORE_HEADER + length as usize, 0);
+        fill(bundle, &mut signed[BEFORE_HEADER..], "its header")?;
+        let mut signature = [0; SIGNATURE];
+        fill(bundle, &mut signature, "its signature")?;
+        Ok(Self { signed, signature })
     }
 }
 

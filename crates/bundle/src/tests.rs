@@ -86,6 +86,10 @@ fn a_bundle_gives_its_image_to_who_trusts_its_key() {
         "the bundle is not signed by any of the keys that this master trusts"
     );
     let bundle = signed_by(&key(1), &image());
+    let said = Unverified::read(&mut &*bundle).expect("whoever has signed it");
+    assert!(bundle.starts_with(&said.head));
+    assert_eq!(said.size(), bundle.len() as u64);
+    assert_eq!(said.header, header);
     let nobody = Reader::open(&*bundle, &[]);
     assert!(matches!(nobody, Err(BundleError::Unsigned)));
 }

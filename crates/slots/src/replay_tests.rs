@@ -8,7 +8,7 @@ use masthead_uki::{Release, check, seal};
 
 use crate::install::{BOOT_LOADER, SETTINGS, SETTINGS_TEXT};
 use crate::memory::{Image, Recorder};
-use crate::upgrade::{UpgradeError, arm, bless, stage, withdraw};
+use crate::upgrade::{UpgradeError, arm, bless, previous, stage, withdraw};
 use crate::{Entry, Partition, Slot, Source, Tries, install, installed, upgrade};
 
 const GIB: u64 = 1 << 30;
@@ -226,12 +226,16 @@ fn from_one_image_to_the_next_and_on_a_cut_leaves_one_of_the_two() {
     let steps = [(1, "1", "2"), (2, "2", "1"), (3, "1", "1")];
     for (running, old, new) in steps {
         let (staged, found) = replay(&now, &[old], |partition| {
-            let release = stage(partition, running, &mut &*image(new)).expect("staged");
-            assert_eq!(release.version, new);
+            let staged = stage(partition, running, &mut &*image(new)).expect("staged");
+            assert_eq!(staged.release.version, new);
+            let there = upgrade::staged(partition, running).expect("there");
+            assert_eq!(there, staged);
+            let back = previous(partition, running);
+            assert!(matches!(back, Err(UpgradeError::NoWayBack(_))), "{back:?}");
         });
         assert_eq!(version(found), old);
         let (armed, found) = replay(&staged, &[old, new], |partition| {
-            let entry = arm(partition, running).expect("armed");
+            let entry = arm(partition, running, &release(new).image).expect("armed");
             assert_eq!(entry.generation, running + 1);
         });
         assert_eq!(version(found), new);
@@ -252,6 +256,16 @@ fn from_one_image_to_the_next_and_on_a_cut_leaves_one_of_the_two() {
             assert_eq!(bless(partition, running + 1).expect("again"), entry);
         });
         assert_eq!(version(found), new);
+        let mut disk = Recorder::of(blessed.clone());
+        let mut partition = Partition::open(&mut disk).expect("a file system");
+        let back = previous(&mut partition, running + 1).expect("the one before");
+        assert_eq!(back.release.version, old);
+        let other = arm(&mut partition, running + 1, "another");
+        assert!(
+            matches!(other, Err(UpgradeError::Another { .. })),
+            "{other:?}"
+        );
+        drop(partition);
         now = blessed;
     }
 }
@@ -262,7 +276,7 @@ fn a_trial_that_is_used_up_or_withdrawn_leads_back() {
     put(&mut disk);
     let mut partition = Partition::open(&mut disk).expect("a file system");
     stage(&mut partition, 1, &mut &*image("2")).expect("staged");
-    arm(&mut partition, 1).expect("armed");
+    arm(&mut partition, 1, &release("2").image).expect("armed");
     count(&mut partition);
     drop(partition);
     let once = disk.image();
@@ -283,7 +297,8 @@ fn a_trial_that_is_used_up_or_withdrawn_leads_back() {
     assert_eq!(version(found), "1");
     let mut disk = Recorder::of(after);
     let mut partition = Partition::open(&mut disk).expect("a file system");
-    assert_eq!(arm(&mut partition, 1).expect("armed").generation, 2);
+    let again = arm(&mut partition, 1, &release("2").image).expect("armed");
+    assert_eq!(again.generation, 2);
 }
 
 #[test]
@@ -291,7 +306,7 @@ fn what_is_not_whole_is_not_tried() {
     let mut disk = Recorder::of(Image::blank(GIB));
     put(&mut disk);
     let mut partition = Partition::open(&mut disk).expect("a file system");
-    let nothing = arm(&mut partition, 1);
+    let nothing = arm(&mut partition, 1, &release("2").image);
     assert!(
         matches!(nothing, Err(UpgradeError::NothingStaged(Slot::B))),
         "{nothing:?}"
@@ -304,12 +319,12 @@ fn what_is_not_whole_is_not_tried() {
         matches!(refused, Err(UpgradeError::ReadBack { .. })),
         "{refused:?}"
     );
-    let refused = arm(&mut partition, 1);
+    let refused = arm(&mut partition, 1, &release("2").image);
     assert!(
         matches!(refused, Err(UpgradeError::ReadBack { .. })),
         "{refused:?}"
     );
-    let unknown = arm(&mut partition, 7);
+    let unknown = arm(&mut partition, 7, &release("2").image);
     assert!(
         matches!(unknown, Err(UpgradeError::NotThere(7))),
         "{unknown:?}"

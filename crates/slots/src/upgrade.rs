@@ -11,11 +11,12 @@
 use std::io::Read;
 
 use masthead_disk_layout::Storage;
+use masthead_uki::root::Place;
 use masthead_uki::{ImageError, Release, check};
 use thiserror::Error;
 
 use crate::entry::{Entry, Slot, Tries};
-use crate::fat::{Partition, PartitionError};
+use crate::fat::{File, Partition, PartitionError};
 
 /// How often a trial is started before the last good image is again: once, and once more for a power cut.
 pub const TRIES: u32 = 2;
@@ -45,6 +46,32 @@ pub enum UpgradeError {
     /// Nothing was staged there.
     #[error("slot {0} holds no image to try")]
     NothingStaged(Slot),
+    /// Something else was staged there.
+    #[error(
+        "slot {slot} holds the image {found}, and {wanted} was meant: somebody else has put another one there"
+    )]
+    Another {
+        /// The slot.
+        slot: Slot,
+        /// UUID of the root that is there.
+        found: String,
+        /// UUID of the root that was to be tried.
+        wanted: String,
+    },
+    /// No good image is left but the one that runs.
+    #[error(
+        "no good image is left beside that of slot {0}, which runs: another one was written over it, or there was none"
+    )]
+    NoWayBack(Slot),
+}
+
+/// An image in the slot that does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// That slot.
+    pub slot: Slot,
+    /// What the image says of itself.
+    pub release: Release,
 }
 
 /// All entries of ours, the lowest generation first.
@@ -64,7 +91,7 @@ pub fn stage<S: Storage>(
     partition: &mut Partition<S>,
     running: u32,
     image: &mut impl Read,
-) -> Result<Release, UpgradeError> {
+) -> Result<Staged, UpgradeError> {
     let slot = other_slot(partition, running)?;
     for entry in entries(partition)? {
         if entry.slot == slot {
@@ -72,13 +99,65 @@ pub fn stage<S: Storage>(
         }
     }
     partition.write(slot.path(), image)?;
-    staged(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))
+    let release = whole(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))?;
+    Ok(Staged { slot, release })
 }
 
-/// Has the disk try what was staged, at its next boot.
-pub fn arm<S: Storage>(partition: &mut Partition<S>, running: u32) -> Result<Entry, UpgradeError> {
+/// What the slot that does not run says that it holds, without looking whether that is whole.
+pub fn staged<S: Storage>(
+    partition: &mut Partition<S>,
+    running: u32,
+) -> Result<Staged, UpgradeError> {
     let slot = other_slot(partition, running)?;
-    let release = staged(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))?;
+    let release = said(partition, slot)?;
+    Ok(Staged { slot, release })
+}
+
+/// The staged image's file, and where the root file system is in it.
+pub fn staged_root<S: Storage>(
+    partition: &mut Partition<S>,
+    running: u32,
+) -> Result<(File<'_, S>, Place), UpgradeError> {
+    let slot = other_slot(partition, running)?;
+    let mut image = partition
+        .file(slot.path())?
+        .ok_or(UpgradeError::NothingStaged(slot))?;
+    let place = masthead_uki::root::find(&mut image);
+    let place = place.map_err(|source| UpgradeError::ReadBack { slot, source })?;
+    Ok((image, place))
+}
+
+/// The image that was good before the one that runs, if it is still there: what this disk can go back to.
+pub fn previous<S: Storage>(
+    partition: &mut Partition<S>,
+    running: u32,
+) -> Result<Staged, UpgradeError> {
+    let there = entries(partition)?;
+    let own = there.iter().find(|entry| entry.generation == running);
+    let own = own.ok_or(UpgradeError::NotThere(running))?.slot;
+    let good = |entry: &&Entry| entry.slot != own && entry.tries.is_none();
+    let Some(slot) = there.iter().rfind(good).map(|entry| entry.slot) else {
+        return Err(UpgradeError::NoWayBack(own));
+    };
+    let release = said(partition, slot)?;
+    Ok(Staged { slot, release })
+}
+
+/// Has the disk try the staged image whose root has this UUID, at its next boot.
+pub fn arm<S: Storage>(
+    partition: &mut Partition<S>,
+    running: u32,
+    image: &str,
+) -> Result<Entry, UpgradeError> {
+    let slot = other_slot(partition, running)?;
+    let release = whole(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))?;
+    if release.image != image {
+        return Err(UpgradeError::Another {
+            slot,
+            found: release.image,
+            wanted: image.to_owned(),
+        });
+    }
     let there = entries(partition)?;
     let highest = there.iter().map(|entry| entry.generation).max();
     let entry = Entry {
@@ -122,6 +201,27 @@ pub fn bless<S: Storage>(
     Ok(good)
 }
 
+/// Counts a start that the boot loader has not counted, because the firmware's file system driver did not let it. Whether that was so.
+pub fn count<S: Storage>(
+    partition: &mut Partition<S>,
+    generation: u32,
+) -> Result<bool, UpgradeError> {
+    let there = entries(partition)?;
+    let mut its = there.iter().filter(|entry| entry.generation == generation);
+    let uncounted = |entry: &&Entry| entry.tries.is_some_and(|tries| tries.done == 0);
+    let Some(before) = its.find(uncounted) else {
+        return Ok(false);
+    };
+    let left = before.tries.map_or(0, |tries| tries.left.saturating_sub(1));
+    let after = Entry {
+        tries: Some(Tries { left, done: 1 }),
+        ..before.clone()
+    };
+    partition.write(&after.path(), &mut after.text().as_bytes())?;
+    partition.remove(&before.path())?;
+    Ok(true)
+}
+
 /// Takes the trials for which this says so out of the order. Returns them.
 pub fn withdraw<S: Storage>(
     partition: &mut Partition<S>,
@@ -158,8 +258,17 @@ fn other_slot<S: Storage>(
     })
 }
 
+/// What a slot's image says of itself.
+fn said<S: Storage>(partition: &mut Partition<S>, slot: Slot) -> Result<Release, UpgradeError> {
+    let mut image = partition
+        .file(slot.path())?
+        .ok_or(UpgradeError::NothingStaged(slot))?;
+    let read = masthead_uki::release::read(&mut image);
+    read.map_err(|source| UpgradeError::ReadBack { slot, source })
+}
+
 /// What a slot holds, if it is whole; none if there is nothing.
-fn staged<S: Storage>(
+fn whole<S: Storage>(
     partition: &mut Partition<S>,
     slot: Slot,
 ) -> Result<Option<Release>, UpgradeError> {

@@ -1,6 +1,7 @@
 //! Unified kernel images (UAPI.5): one EFI program that holds kernel, initramfs and command line.
 //!
 //! - [`pe`]: sections, read and added;
+//! - [`root`]: where the root file system is;
 //! - [`release`]: what an image says of itself in its section `.osrel`, and the digest by which a damaged copy is known.
 #![forbid(unsafe_code)]
 
@@ -8,5 +9,6 @@
 pub mod example;
 pub mod pe;
 pub mod release;
+pub mod root;
 
 pub use release::{ImageError, Release, check, seal};

@@ -12,6 +12,8 @@ use object::read::pe::{ImageNtHeaders as _, ImageOptionalHeader as _, PeFile64};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::root::Place;
+
 const VERSION: &str = "VERSION_ID=";
 const IMAGE: &str = "MASTHEAD_IMAGE=";
 const KUBERNETES: &str = "MASTHEAD_KUBERNETES=";
@@ -123,6 +125,48 @@ pub fn read<R: Read + Seek>(image: &mut R) -> Result<Release, ImageError> {
     places.release()
 }
 
+/// A section, without its content.
+pub(crate) struct SectionAt {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    /// Bytes of it in the file, with the padding at its end.
+    padded: u64,
+}
+
+/// The sections of an image, which is only read as far as its headers go.
+pub(crate) fn sections<R: Read + Seek>(image: &mut R) -> Result<Vec<SectionAt>, ImageError> {
+    Ok(headers(image)?.1)
+}
+
+/// How many bytes the headers have, and the sections behind them.
+fn headers<R: Read + Seek>(image: &mut R) -> Result<(u64, Vec<SectionAt>), ImageError> {
+    let mut head = Vec::new();
+    image.seek(SeekFrom::Start(0))?;
+    image.by_ref().take(HEADERS).read_to_end(&mut head)?;
+    let file = PeFile64::parse(&*head)?;
+    let begin = u64::from(file.nt_headers().optional_header().size_of_headers());
+    let has = image.seek(SeekFrom::End(0))?;
+    let mut sections = Vec::new();
+    for section in file.section_table().iter() {
+        let at = u64::from(section.pointer_to_raw_data.get(LE));
+        let padded = u64::from(section.size_of_raw_data.get(LE));
+        let used = u64::from(section.virtual_size.get(LE));
+        let end = at + padded;
+        if end > has {
+            return Err(ImageError::CutOff { end, has });
+        }
+        sections.push(SectionAt {
+            name: String::from_utf8_lossy(section.raw_name()).into_owned(),
+            place: Place {
+                begin: at,
+                bytes: padded.min(used),
+            },
+            padded,
+        });
+    }
+    Ok((begin, sections))
+}
+
 /// Where things are in a file, in bytes.
 struct Places {
     /// The section `.osrel`.
@@ -137,29 +181,19 @@ struct Places {
 
 impl Places {
     fn find<R: Read + Seek>(image: &mut R) -> Result<Self, ImageError> {
-        let mut head = Vec::new();
-        image.seek(SeekFrom::Start(0))?;
-        image.by_ref().take(HEADERS).read_to_end(&mut head)?;
-        let file = PeFile64::parse(&*head)?;
-        let begin = u64::from(file.nt_headers().optional_header().size_of_headers());
-        let has = image.seek(SeekFrom::End(0))?;
-        let (mut end, mut release) = (begin, None);
-        for section in file.section_table().iter() {
-            let at = u64::from(section.pointer_to_raw_data.get(LE));
-            let bytes = u64::from(section.size_of_raw_data.get(LE));
-            let used = u64::from(section.virtual_size.get(LE));
-            end = end.max(at + bytes);
-            if section.raw_name() == b".osrel" {
-                release = Some((at, bytes.min(used).min(LONGEST_RELEASE)));
-            }
-        }
-        if end > has {
-            return Err(ImageError::CutOff { end, has });
-        }
-        let (at, bytes) = release.ok_or(ImageError::Foreign)?;
+        let (begin, sections) = headers(image)?;
+        let ends = sections
+            .iter()
+            .map(|section| section.place.begin + section.padded);
+        let end = ends.max().unwrap_or(begin);
+        let release = sections.iter().find(|section| section.name == ".osrel");
+        let Place { begin: at, bytes } = release.ok_or(ImageError::Foreign)?.place;
         let mut text = Vec::new();
         image.seek(SeekFrom::Start(at))?;
-        image.by_ref().take(bytes).read_to_end(&mut text)?;
+        image
+            .by_ref()
+            .take(bytes.min(LONGEST_RELEASE))
+            .read_to_end(&mut text)?;
         let release = String::from_utf8(text).map_err(|_| ImageError::Foreign)?;
         if !release.lines().any(|line| line == "ID=masthead") {
             return Err(ImageError::Foreign);
