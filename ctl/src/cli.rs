@@ -100,6 +100,11 @@ pub(crate) enum Command {
     Reboot(Power),
     /// Stop a master in order: one at a time, and never one too many.
     Poweroff(Power),
+    /// Give masters another image, one after the other: on trial, and back by itself if the cluster does not find it good.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Upgrade(Upgrade),
+    /// Have a master go back to the image before this one, or end a trial.
+    Rollback(Rollback),
     /// Take the disruption lock away from a master that never comes back.
     Unlock {
         /// The name of the master that holds it.
@@ -262,6 +267,51 @@ pub(crate) struct Power {
     /// How long to wait.
     #[arg(long, value_parser = duration::parse, default_value = "10m", value_name = "TIME")]
     pub(crate) wait_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    #[command(subcommand)]
+    pub(crate) command: Option<UpgradeCommand>,
+    #[command(flatten)]
+    pub(crate) options: UpgradeOptions,
+    /// The masters, one after the other, by names of the context or addresses; and last the signed bundle, a file or a URL.
+    #[arg(required = true, value_name = "NODE... BUNDLE")]
+    pub(crate) words: Vec<String>,
+    /// All masters of the cluster, those last that own the virtual address or lead etcd.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Also a master that runs this very image.
+    #[arg(long)]
+    pub(crate) again: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpgradeCommand {
+    /// What each master runs, what is on trial, and why the last trial was not good.
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeOptions {
+    /// Only say what would be done, or why it would be refused.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Go even if nothing can be written meanwhile, another master is out of service on purpose, or no snapshot of etcd can be taken.
+    #[arg(long)]
+    pub(crate) accept_outage: bool,
+    /// How long to wait for each master to be good, times its timing scale.
+    #[arg(long, value_parser = duration::parse, default_value = "30m", value_name = "TIME")]
+    pub(crate) wait_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The master: a name of the context, or an address.
+    #[arg(value_name = "NODE")]
+    pub(crate) master: String,
+    #[command(flatten)]
+    pub(crate) options: UpgradeOptions,
 }
 
 #[cfg(test)]

@@ -2,14 +2,18 @@
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use masthead_api::{ApiError, Fingerprint};
@@ -21,6 +25,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use crate::config::Node;
@@ -28,6 +33,12 @@ use crate::failure::{Failure, chain};
 use crate::tls::{Verifier, configuration};
 
 pub use crate::tls::{Credentials, Trust};
+
+/// What every request's body is.
+type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// For so long a node may take nothing of what is sent to it, nor answer once it has all: it may have to read an image back from a slow disk.
+const STALL: Duration = Duration::from_secs(10 * 60);
 
 /// The longest answer that is read whole, in bytes.
 const MAX_ANSWER: usize = 8 << 20;
@@ -45,7 +56,7 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Connection {
     client: Client,
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<RequestBody>,
     certificate: CertificateDer<'static>,
 }
 
@@ -219,6 +230,17 @@ impl Connection {
         path: &str,
         message: Option<&M>,
     ) -> Result<Response<Incoming>, Failure> {
+        self.send_within(self.client.timeout, what, path, message)
+            .await
+    }
+
+    async fn send_within<M: Serialize + Sync>(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        path: &str,
+        message: Option<&M>,
+    ) -> Result<Response<Incoming>, Failure> {
         let client = &self.client;
         let what = || format!("{what} of {}", client.node.endpoint);
         let wrong = |error: &dyn StdError| Failure::new(what(), error, "Report it.");
@@ -234,29 +256,64 @@ impl Connection {
             .uri(path)
             .header(HOST, client.node.endpoint.as_str())
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(body))
+            .body(
+                Full::from(body)
+                    .map_err(|never| match never {})
+                    .boxed_unsync(),
+            )
             .map_err(|error| wrong(&error))?;
-        let answer = tokio::time::timeout(client.timeout, self.sender.send_request(request))
+        let answer = tokio::time::timeout(patience, self.sender.send_request(request))
             .await
             .map_err(|_| client.silent(what()))?
             .map_err(|error| client.explain(what(), &error))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let status = answer.status();
-        let body = whole(client, what(), answer).await?;
-        Err(match serde_json::from_slice::<ApiError>(&body) {
-            Ok(error) => Failure::answered(what(), &error),
-            Err(_) => Failure {
-                exit: crate::Exit::Failed,
-                what: what(),
-                why: format!("it answered {status}, and no reason that this mastctl can read"),
-                next:
-                    "Check that this is a node's management port, and use a mastctl of its version."
-                        .to_owned(),
-                code: "failed".to_owned(),
-            },
-        })
+        Err(refused(client, what(), answer).await)
+    }
+
+    /// Sends the pieces of a file with `PUT`, and awaits the answer for as long as the node takes some of them now and then.
+    pub async fn put(
+        &mut self,
+        what: &str,
+        path: &str,
+        length: u64,
+        pieces: mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<serde_json::Value, Failure> {
+        let client = &self.client;
+        let what = format!("{what} {}", client.node.endpoint);
+        let taken = Arc::new(AtomicU64::new(0));
+        let body = Pieces {
+            pieces,
+            taken: Arc::clone(&taken),
+        };
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(path)
+            .header(HOST, client.node.endpoint.as_str())
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, length)
+            .body(body.boxed_unsync())
+            .map_err(|error| Failure::new(&*what, &error, "Report it."))?;
+        let sending = self.sender.send_request(request);
+        let stalled = async {
+            loop {
+                let before = taken.load(Ordering::Relaxed);
+                tokio::time::sleep(STALL).await;
+                if taken.load(Ordering::Relaxed) == before {
+                    return;
+                }
+            }
+        };
+        let answer = tokio::select! {
+            answer = sending => answer.map_err(|error| client.explain(what.clone(), &error))?,
+            () = stalled => return Err(client.silent(what)),
+        };
+        if !answer.status().is_success() {
+            return Err(refused(client, what, answer).await);
+        }
+        let body = whole(client, what.clone(), answer).await?;
+        serde_json::from_slice(&body).map_err(|error| unreadable(&what, &error))
     }
 
     /// Like [`Connection::send`], with the whole answer as JSON.
@@ -267,6 +324,28 @@ impl Connection {
         message: Option<&M>,
     ) -> Result<serde_json::Value, Failure> {
         let answer = self.send(what, path, message).await?;
+        self.read(what, answer).await
+    }
+
+    /// The same of a node that has much to do before it answers: it reads an image back from its disk.
+    pub async fn ask_at_leisure<M: Serialize + Sync>(
+        &mut self,
+        what: &str,
+        path: &str,
+        message: &M,
+    ) -> Result<serde_json::Value, Failure> {
+        let patience = self.client.timeout.max(STALL);
+        let answer = self
+            .send_within(patience, what, path, Some(message))
+            .await?;
+        self.read(what, answer).await
+    }
+
+    async fn read(
+        &self,
+        what: &str,
+        answer: Response<Incoming>,
+    ) -> Result<serde_json::Value, Failure> {
         let what = format!("{what} of {}", self.client.node.endpoint);
         let body = whole(&self.client, what.clone(), answer).await?;
         serde_json::from_slice(&body).map_err(|error| unreadable(&what, &error))
@@ -282,6 +361,50 @@ impl Connection {
 /// An answer of another shape than this release reads.
 pub(crate) fn unreadable(what: &str, error: &serde_json::Error) -> Failure {
     Failure::new(what, error, "Use a mastctl of the node's version.").with_code("unreadable-answer")
+}
+
+/// What a node answered instead of doing it.
+async fn refused(client: &Client, what: String, answer: Response<Incoming>) -> Failure {
+    let status = answer.status();
+    let body = match whole(client, what.clone(), answer).await {
+        Ok(body) => body,
+        Err(failure) => return failure,
+    };
+    match serde_json::from_slice::<ApiError>(&body) {
+        Ok(error) => Failure::answered(what, &error),
+        Err(_) => Failure {
+            exit: crate::Exit::Failed,
+            what,
+            why: format!("it answered {status}, and no reason that this mastctl can read"),
+            next: "Check that this is a node's management port, and use a mastctl of its version."
+                .to_owned(),
+            code: "failed".to_owned(),
+        },
+    }
+}
+
+/// Pieces of a channel as a body, and how many bytes of them were taken.
+struct Pieces {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.pieces.poll_recv(context).map(|piece| {
+            piece.map(|piece| {
+                let piece = piece?;
+                self.taken.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                Ok(Frame::data(piece))
+            })
+        })
+    }
 }
 
 async fn whole(

@@ -1,5 +1,6 @@
 //! The management server and `mastctl` over real TLS: every refusal beside what is accepted.
 
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -3,6 +3,7 @@
 //! See `ARCHITECTURE.md` for the map. `pid1` and `link` are synchronous and allocate nothing in
 //! their loop; everything else belongs to the supervisor.
 
+mod check_seed;
 pub mod console;
 pub mod descriptor;
 pub mod disk;
@@ -14,6 +15,7 @@ pub mod formation;
 pub mod identity;
 pub mod link;
 pub mod listeners;
+mod loop_device;
 pub mod management;
 pub mod network;
 pub mod node;

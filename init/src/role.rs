@@ -1,4 +1,4 @@
-//! Which of its two roles the binary is started in.
+//! Which of its roles the binary is started in.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use masthead_peer_protocol::{SPOKEN, Versions};
 
 use crate::node::SupervisorOptions;
 use crate::vip::{Deciding, deciding};
-use crate::{pid1, supervisor};
+use crate::{check_seed, pid1, supervisor};
 
 /// `EX_USAGE` of sysexits(3).
 const WRONG_USAGE: u8 = 64;
@@ -38,6 +38,7 @@ pub fn run(release: Release) -> ExitCode {
             Ok(options) => supervisor::run(&options, release),
             Err(error) => refuse(&error),
         },
+        Some((role, [])) if role == "check-seed" => check_seed::run(),
         _ if process::id() == 1 => pid1::main(&arguments),
         _ => refuse(&"this is PID 1 of a Masthead node, and process 1 is another one here"),
     }

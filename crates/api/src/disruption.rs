@@ -12,6 +12,10 @@ open_enum! {
         Reboot = "reboot",
         /// It stays off until somebody powers it on.
         PowerOff = "power-off",
+        /// It comes back with another image, on trial.
+        Upgrade = "upgrade",
+        /// It comes back with the image that it had before.
+        Rollback = "rollback",
     }
 }
 

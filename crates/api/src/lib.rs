@@ -10,7 +10,7 @@
 //! - [`etcd`], [`cluster`]: what a node says about its etcd member and about the other masters, and how much more
 //!   their etcd survives;
 //! - [`reason`]: why something waits or is degraded, as code, cause and remedy; [`Why`]: with the part concerned;
-//! - [`login`], [`kubeconfig`], [`power`], [`found`]: the requests and their answers;
+//! - [`login`], [`kubeconfig`], [`power`], [`upgrade`], [`found`]: the requests and their answers;
 //! - [`error`]: what every refused or failed request answers.
 
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ pub mod routes;
 mod serves;
 pub mod status;
 pub mod timestamp;
+pub mod upgrade;
 pub mod vip;
 mod why;
 

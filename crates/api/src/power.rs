@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Reason;
 use crate::cluster::Availability;
 use crate::disruption::{Disruption, Purpose};
+use crate::upgrade::Image;
 
 /// Asks for an orderly reboot or power-off.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub struct PowerPlan {
     pub node: String,
     /// What for.
     pub purpose: Purpose,
+    /// The image that it starts next, where that is another one than before.
+    #[serde(default)]
+    pub image: Option<Image>,
     /// How etcd is now; none when no member answers, and for a node that belongs to no cluster.
     #[serde(default)]
     pub availability: Option<Availability>,

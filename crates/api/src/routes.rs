@@ -24,6 +24,16 @@ pub const REBOOT: &str = "/v1/reboot";
 /// `POST` a [`PowerRequest`](crate::power::PowerRequest): an orderly power-off.
 pub const POWEROFF: &str = "/v1/poweroff";
 
+/// `PUT` a bundle: its image goes into the slot that does not run, if the bundle is signed by who may. With `?plan=true` only its beginning is
+/// needed, up to the signature, and nothing is written.
+pub const IMAGE: &str = "/v1/image";
+
+/// `POST` an [`UpgradeRequest`](crate::upgrade::UpgradeRequest): reboot on trial into the image that was sent before.
+pub const UPGRADE: &str = "/v1/upgrade";
+
+/// `POST` a [`PowerRequest`](crate::power::PowerRequest): reboot into the image before this one.
+pub const ROLLBACK: &str = "/v1/rollback";
+
 /// `POST` a [`FoundRequest`](crate::found::FoundRequest).
 pub const FOUND: &str = "/v1/found";
 
@@ -60,5 +70,8 @@ pub const DEFAULT_LOG_LINES: usize = 100;
 /// At most this many past lines of a log in one answer.
 pub const MAX_LOG_LINES: usize = 10_000;
 
-/// The longest request body, in bytes.
+/// The longest request body, in bytes, but for a bundle.
 pub const MAX_BODY: usize = 16 * 1024;
+
+/// The longest bundle, in bytes: two images must fit on a disk's EFI system partition.
+pub const MAX_BUNDLE: u64 = 400 << 20;

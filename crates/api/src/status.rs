@@ -200,6 +200,9 @@ pub struct Node {
     pub kind: NodeKind,
     /// Masthead's version.
     pub version: String,
+    /// UUID of the root file system that runs.
+    #[serde(default)]
+    pub image: String,
     /// The kernel's version.
     #[serde(default)]
     pub kernel: String,

@@ -14,13 +14,17 @@ mod session;
 mod status;
 mod statuses;
 mod unlock;
+mod upgrade;
 mod vip;
 mod why;
 
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::cli::{Cli, Command, EtcdCommand, OperatorsCommand, Output, SeedCommand, VipCommand};
+use crate::cli::{
+    Cli, Command, EtcdCommand, OperatorsCommand, Output, SeedCommand, Upgrade, UpgradeCommand,
+    VipCommand,
+};
 use masthead_api::routes;
 use masthead_streams::print;
 use session::Session;
@@ -44,6 +48,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Vip(VipCommand::Move(arguments)) => vip::move_to(&session, arguments).await,
         Command::Reboot(arguments) => power::run(&session, routes::REBOOT, arguments).await,
         Command::Poweroff(arguments) => power::run(&session, routes::POWEROFF, arguments).await,
+        Command::Upgrade(Upgrade {
+            command: Some(UpgradeCommand::Status),
+            ..
+        }) => upgrade::status(&session).await,
+        Command::Upgrade(arguments) => upgrade::run(&session, arguments).await,
+        Command::Rollback(arguments) => upgrade::back(&session, arguments).await,
         Command::Unlock { node } => unlock::run(&session, node).await,
         Command::Token(arguments) => operators::token(&session, arguments).await,
         Command::Operators(OperatorsCommand::List) => operators::list(&session).await,

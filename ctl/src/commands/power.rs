@@ -1,6 +1,6 @@
 //! `mastctl reboot` and `mastctl poweroff`.
 
-mod plan;
+pub(super) mod plan;
 
 use std::time::Duration;
 
@@ -177,7 +177,7 @@ impl Wish<'_> {
 }
 
 /// A failure of a node that has heard the word: a refusal, or it may have begun.
-fn heard(failure: Failure, plan: bool) -> Failure {
+pub(super) fn heard(failure: Failure, plan: bool) -> Failure {
     let refused = [ErrorCode::Conflict, ErrorCode::BadRequest];
     let may_have_begun = ["timeout", "connection-lost", "failed"];
     if refused.iter().any(|code| failure.code == code.as_str()) {

@@ -1,5 +1,7 @@
 //! A management server on loopback, with real TLS and real authorities, and `mastctl` as a process.
 
+pub(crate) mod images;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use masthead_api::power::{PowerAnswer, PowerPlan};
 use masthead_api::status::{
     Network, Node as StatusNode, NodeKind, Seed, Service, ServiceState, Supervisor,
 };
+use masthead_api::upgrade::StageAnswer;
 use masthead_api::vip::{Move, MoveAnswer, MoveRequest};
 use masthead_api::{
     ApiError, ErrorCode, FORMAT, Fingerprint, Reason, ReasonCode, Status, Timestamp,
@@ -23,7 +26,7 @@ use masthead_api::{
 use masthead_ctl::client::{Client, Credentials, Trust};
 use masthead_ctl::config::Node as Endpoint;
 use masthead_init::management::{
-    Answering, Commands, FoundCommand, Identity, Issuers, LogRequest, Node, PowerAction,
+    Answering, Bundle, Commands, FoundCommand, Identity, Issuers, LogRequest, Node, PowerAction,
     PowerCommand, Server, metrics,
 };
 use masthead_init::operators::token::{self, Token};
@@ -46,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) power: Vec<(PowerAction, String)>,
     /// Log requests.
     pub(crate) logs: Vec<LogRequest>,
+    /// UUIDs of the roots of images that were sent whole.
+    pub(crate) images: Vec<String>,
     /// Operators who came in by a token.
     pub(crate) enrolled: Vec<OperatorKey>,
 }
@@ -109,6 +114,7 @@ fn identity(
         operators,
         kubernetes,
         admins: admins.to_vec(),
+        image_keys: Vec::new(),
         cluster: "test".to_owned(),
         node: "m1".to_owned(),
         kubernetes_server: "https://10.20.0.11:6443".to_owned(),
@@ -185,6 +191,10 @@ impl Node for Answers {
             })
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn stage(&self, bundle: Bundle) -> Answering<'_, Result<StageAnswer, ApiError>> {
+        Box::pin(images::take(bundle, Arc::clone(&self.seen)))
     }
 
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {
@@ -349,6 +359,13 @@ impl TestNode {
                         let mut status = rebooted.lock().expect("no panic");
                         "b2".clone_into(&mut status.node.boot_id);
                         status.etcd = Some(etcd());
+                        if let PowerAction::Upgrade { image } = &command.action {
+                            status.installation = Some(images::started(image));
+                            // The second one is never good.
+                            if *image != images::uuid("0.3.0") {
+                                image.clone_into(&mut status.node.image);
+                            }
+                        }
                         seen.power.push((command.action, command.by));
                         Ok(plan)
                     } else {
@@ -467,6 +484,7 @@ fn power_plan() -> PowerPlan {
     PowerPlan {
         node: "m1".into(),
         purpose: disruption::Purpose::Reboot,
+        image: None,
         availability: None,
         spare_meanwhile: Some(-1),
         hand_over_to: None,
@@ -505,6 +523,7 @@ pub(crate) fn status() -> Status {
             machine_id: None,
             kind: NodeKind::Namespace,
             version: "0.1.0".into(),
+            image: "root-of-0.1.0".to_owned(),
             kernel: "6.12".into(),
             kubernetes: "v1.36.0".into(),
             etcd: "3.6.5".into(),

@@ -61,6 +61,7 @@ pub(crate) fn running() -> Status {
             machine_id: Some("4f7a".into()),
             kind: NodeKind::Machine,
             version: "0.1.0".into(),
+            image: "0d7b1c2e-0000-4000-8000-000000000001".into(),
             kernel: "6.12.1".into(),
             kubernetes: "v1.36.0".into(),
             etcd: "3.6.5".into(),

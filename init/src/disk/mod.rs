@@ -59,7 +59,8 @@ pub async fn bring_up(
     report: &watch::Sender<Report>,
 ) -> Vec<MountedRole> {
     if let Some(mounted) = already_mounted(kind) {
-        report.send_modify(|report| report.installation = slots::recall());
+        let installation = slots::recall().or_else(|| slots::handed_in(kind));
+        report.send_modify(|report| report.installation = installation);
         return mounted;
     }
     loop {
@@ -248,6 +249,11 @@ fn mount_once(
 const DATA_IN_MEMORY: &str = "64m";
 /// Why it is, for a supervisor that replaces this one.
 const DATA_IS_IN_MEMORY: &str = "/run/masthead/data-in-memory";
+
+/// Whether what is written to DATA is gone after the next reboot.
+pub fn data_is_in_memory() -> bool {
+    Path::new(DATA_IS_IN_MEMORY).exists()
+}
 
 /// Mounts DATA. Logs and snapshots are not worth an outage: where it cannot be mended or mounted, memory takes its
 /// place, and the file system is left as it is for a person. One that is still being checked is waited for.

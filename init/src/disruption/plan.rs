@@ -4,6 +4,7 @@ use masthead_api::cluster::{Availability, ClusterStatus};
 use masthead_api::disruption::{Disruption, Purpose};
 use masthead_api::power::PowerPlan;
 use masthead_api::status::ServiceState;
+use masthead_api::upgrade::Image;
 use masthead_api::{Reason, ReasonCode, Status, Timestamp};
 use masthead_control_plane::Component;
 
@@ -14,6 +15,8 @@ pub struct Situation<'a> {
     pub own: &'a Status,
     /// What it is to go down for.
     pub purpose: Purpose,
+    /// What it is to start next, where that is another image.
+    pub image: Option<Image>,
     /// What all masters say, this one too.
     pub cluster: &'a ClusterStatus,
     /// Who holds the disruption lock.
@@ -44,6 +47,7 @@ impl Situation<'_> {
         let mut plan = PowerPlan {
             node: name.clone(),
             purpose: self.purpose.clone(),
+            image: self.image.clone(),
             availability: None,
             spare_meanwhile: None,
             hand_over_to: None,
@@ -186,6 +190,8 @@ pub fn under_way(holder: &Disruption) -> Reason {
     let what = match &holder.purpose {
         Purpose::Reboot => "to reboot",
         Purpose::PowerOff => "to power off",
+        Purpose::Upgrade => "to be upgraded",
+        Purpose::Rollback => "to go back to its last image",
         Purpose::Other(other) => other.as_str(),
     };
     let name = &holder.holder;

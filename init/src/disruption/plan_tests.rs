@@ -85,6 +85,7 @@ fn planned(masters: &[Option<Seen>], lock: LockSeen, accept_outage: bool) -> Pow
     Situation {
         own: &own,
         purpose: Purpose::Reboot,
+        image: None,
         cluster: &cluster(masters),
         lock,
         accept_outage,

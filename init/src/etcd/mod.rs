@@ -2,6 +2,7 @@
 //!
 //! - [`Credentials`] make clients with the supervisor's certificate;
 //! - [`Observer`] asks the member every few seconds how it is, for the node's status;
+//! - [`snapshot`]: what etcd holds, in a file;
 //! - [`space`]: what is done before the databases are full, and afterwards;
 //! - [`Members`] reaches all members: asks how they are, has a majority decide a transaction, and the leader hand over.
 //!
@@ -10,6 +11,7 @@
 mod leader;
 mod members;
 mod observer;
+pub mod snapshot;
 pub mod space;
 
 use std::io;

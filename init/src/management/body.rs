@@ -1,6 +1,7 @@
 //! Bodies of requests and answers.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
+
+/// Pieces of a request's body that wait for whoever reads it.
+const PIECES: usize = 16;
 
 /// What every answer's body is.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -132,6 +136,41 @@ pub(super) async fn message<T: DeserializeOwned>(
             "Use a mastctl of the node's version, or compare with docs/api.md.",
         )
     })
+}
+
+/// A request's body in pieces, each of which must come within `patience`. What comes after the receiver was dropped is read and forgotten, up to
+/// `most` bytes in all: a client that is still sending would not read the answer.
+pub(super) fn pieces(
+    request: Request<Incoming>,
+    patience: Duration,
+    most: u64,
+) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        let mut body = request.into_body();
+        let mut left = most;
+        loop {
+            let piece = match tokio::time::timeout(patience, body.frame()).await {
+                Ok(None) => return,
+                Ok(Some(Ok(frame))) => Ok(frame.into_data().unwrap_or_default()),
+                Ok(Some(Err(error))) => Err(io::Error::other(error)),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            let piece = piece.and_then(|piece| {
+                left = left
+                    .checked_sub(piece.len() as u64)
+                    .ok_or(io::ErrorKind::FileTooLarge)?;
+                Ok(piece)
+            });
+            let is_over = piece.is_err();
+            // Nobody may want it any more.
+            let _ = sender.send(piece).await;
+            if is_over {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// Pieces of a channel as a body.

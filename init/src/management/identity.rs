@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use masthead_api::Fingerprint;
 use masthead_pki::{Authority, Leaf, server_key_hash};
-use masthead_seed::OperatorKey;
+use masthead_seed::{ImageKey, OperatorKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -22,6 +22,8 @@ pub struct Issuers {
     /// The operators that the seed names. One who is taken out is refused from then on, whatever
     /// certificate there still is.
     pub admins: Vec<OperatorKey>,
+    /// Who signs images, according to the seed.
+    pub image_keys: Vec<ImageKey>,
     /// The cluster's name.
     pub cluster: String,
     /// The node's name.

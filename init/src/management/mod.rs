@@ -29,5 +29,7 @@ pub mod server;
 
 pub use identity::{Identity, IdentityError, Issuers};
 pub use logs::stream;
-pub use node::{Answering, Commands, FoundCommand, LogRequest, Node, PowerAction, PowerCommand};
+pub use node::{
+    Answering, Bundle, Commands, FoundCommand, LogRequest, Node, PowerAction, PowerCommand,
+};
 pub use server::Server;

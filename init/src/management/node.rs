@@ -1,5 +1,6 @@
 //! What the server asks of the rest of the supervisor.
 
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
 use masthead_api::operators::{EnrolledOperator, OpenToken};
 use masthead_api::power::PowerAnswer;
+use masthead_api::upgrade::StageAnswer;
 use masthead_api::vip::{MoveAnswer, MoveRequest};
 use masthead_api::{ApiError, Status};
-use masthead_seed::OperatorKey;
+use masthead_seed::{ImageKey, OperatorKey};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::operators::token::Token;
@@ -33,6 +35,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Has the owner of virtual addresses let go of them, to another master, or says why not.
     fn move_address(&self, request: MoveRequest) -> Answering<'_, Result<MoveAnswer, ApiError>>;
+
+    /// Writes the image of a bundle into the slot that does not run, or says why not.
+    fn stage(&self, bundle: Bundle) -> Answering<'_, Result<StageAnswer, ApiError>>;
 
     /// Takes the disruption lock away from a master, or says why not.
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>>;
@@ -71,6 +76,17 @@ pub trait Node: Send + Sync + 'static {
     fn log(&self, service: &str, wanted: LogRequest) -> Option<mpsc::Receiver<Bytes>>;
 }
 
+/// A bundle that comes in.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Its bytes, in pieces, until the first error.
+    pub pieces: mpsc::Receiver<io::Result<Bytes>>,
+    /// Only say whether it would be taken: what comes behind its signature is not read.
+    pub plan: bool,
+    /// Those who may have signed it, according to the seed.
+    pub keys: Vec<ImageKey>,
+}
+
 /// Which part of a service's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRequest {
@@ -101,12 +117,19 @@ pub struct FoundCommand {
 }
 
 /// How a node goes down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PowerAction {
     /// And comes back.
     Reboot,
     /// And stays down.
     PowerOff,
+    /// And comes back with the image that was sent to it before, on trial.
+    Upgrade {
+        /// UUID of that image's root.
+        image: String,
+    },
+    /// And comes back with the image that it had before this one.
+    Rollback,
 }
 
 /// An operator's word to go down.

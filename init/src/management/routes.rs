@@ -10,14 +10,15 @@ use masthead_api::etcd::LeaderRequest;
 use masthead_api::found::FoundRequest;
 use masthead_api::operators::RemoveRequest;
 use masthead_api::power::PowerRequest;
+use masthead_api::upgrade::{Image, UpgradeRequest};
 use masthead_api::vip::{self, MoveRequest};
 use masthead_api::{ApiError, ErrorCode, routes};
 use time::OffsetDateTime;
 
-use super::body::{AnswerBody, json, message, refusal, streamed};
+use super::body::{AnswerBody, json, message, pieces, refusal, streamed};
 use super::caller::{Caller, Operator};
 use super::login::Login;
-use super::node::{Commands, LogRequest, Node, PowerAction};
+use super::node::{Bundle, Commands, LogRequest, Node, PowerAction};
 use super::{found, kubeconfig, operators, power};
 use crate::serving::Remarks;
 
@@ -42,7 +43,11 @@ enum Route<'a> {
     Cluster,
     Logs(&'a str),
     Kubeconfig,
-    Power(PowerAction),
+    Reboot,
+    PowerOff,
+    Rollback,
+    Upgrade,
+    Image,
     Found,
     EtcdLeader,
     VipMove,
@@ -60,8 +65,11 @@ impl<'a> Route<'a> {
             routes::STATUS => Self::Status,
             routes::CLUSTER => Self::Cluster,
             routes::KUBECONFIG => Self::Kubeconfig,
-            routes::REBOOT => Self::Power(PowerAction::Reboot),
-            routes::POWEROFF => Self::Power(PowerAction::PowerOff),
+            routes::REBOOT => Self::Reboot,
+            routes::POWEROFF => Self::PowerOff,
+            routes::ROLLBACK => Self::Rollback,
+            routes::UPGRADE => Self::Upgrade,
+            routes::IMAGE => Self::Image,
             routes::FOUND => Self::Found,
             routes::ETCD_LEADER => Self::EtcdLeader,
             routes::VIP_MOVE => Self::VipMove,
@@ -78,6 +86,7 @@ impl<'a> Route<'a> {
     fn method(self) -> Method {
         match self {
             Self::Status | Self::Cluster | Self::Operators | Self::Logs(_) => Method::GET,
+            Self::Image => Method::PUT,
             _ => Method::POST,
         }
     }
@@ -232,21 +241,91 @@ impl Routes {
                 let answer = operators::remove(caller, operator, &*self.node, request).await?;
                 json(StatusCode::OK, &answer)
             }
-            Route::Power(action) => {
+            Route::Image => {
                 let operator = operator?;
-                let request: PowerRequest = message(request, self.patience).await?;
-                let is_plan = request.plan;
-                // Other masters are asked first, and etcd's leader may have to hand over.
-                let patience = 2 * self.patience;
-                let power = &self.commands.power;
-                let answer = power::answer(power, operator, action, request, patience).await?;
-                if is_plan {
-                    return json(StatusCode::OK, &answer);
+                let plan = match request.uri().query() {
+                    None => false,
+                    Some("plan=true") => true,
+                    Some(_) => {
+                        return Err(ApiError::new(
+                            ErrorCode::BadRequest,
+                            "this route takes no other query than plan=true",
+                            "Compare with docs/api.md.",
+                        ));
+                    }
+                };
+                let bundle = Bundle {
+                    pieces: pieces(request, self.patience, routes::MAX_BUNDLE),
+                    plan,
+                    keys: caller.identity.issuers.image_keys.clone(),
+                };
+                let answer = self.node.stage(bundle).await?;
+                let Image { version, image, .. } = &answer.image;
+                if let Some(slot) = &answer.slot {
+                    tracing::warn!(%caller, operator = %operator.key, version, image, slot, "an operator has sent an image");
                 }
-                tracing::warn!(%caller, ?action, "the node goes down at an operator's word");
-                json(StatusCode::ACCEPTED, &answer)
+                json(StatusCode::OK, &answer)
+            }
+            Route::Reboot => {
+                self.go_down(caller, operator?, PowerAction::Reboot, request)
+                    .await
+            }
+            Route::PowerOff => {
+                self.go_down(caller, operator?, PowerAction::PowerOff, request)
+                    .await
+            }
+            Route::Rollback => {
+                self.go_down(caller, operator?, PowerAction::Rollback, request)
+                    .await
+            }
+            Route::Upgrade => {
+                let operator = operator?;
+                let request: UpgradeRequest = message(request, self.patience).await?;
+                let action = PowerAction::Upgrade {
+                    image: request.image,
+                };
+                let request = PowerRequest {
+                    format: request.format,
+                    plan: request.plan,
+                    accept_outage: request.accept_outage,
+                };
+                self.end(caller, operator, action, request).await
             }
         }
+    }
+
+    async fn go_down(
+        &self,
+        caller: &Caller,
+        operator: Operator,
+        action: PowerAction,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let request = message(request, self.patience).await?;
+        self.end(caller, operator, action, request).await
+    }
+
+    async fn end(
+        &self,
+        caller: &Caller,
+        operator: Operator,
+        action: PowerAction,
+        request: PowerRequest,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let is_plan = request.plan;
+        // Other masters are asked first, and etcd's leader may have to hand over. An image is read from the disk, and a snapshot written to it.
+        let patience = match &action {
+            PowerAction::Reboot | PowerAction::PowerOff => 2 * self.patience,
+            PowerAction::Upgrade { .. } | PowerAction::Rollback => 12 * self.patience,
+        };
+        let told = format!("{action:?}");
+        let power = &self.commands.power;
+        let answer = power::answer(power, operator, action, request, patience).await?;
+        if is_plan {
+            return json(StatusCode::OK, &answer);
+        }
+        tracing::warn!(%caller, action = told, "the node goes down at an operator's word");
+        json(StatusCode::ACCEPTED, &answer)
     }
 
     fn no_service(&self, name: &str) -> ApiError {

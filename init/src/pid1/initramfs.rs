@@ -18,9 +18,9 @@ use rustix::mount::{MountFlags, mount, mount_move};
 use thiserror::Error;
 
 use super::log::say;
-use super::loop_device;
 use super::modules;
 use super::mounts::{MountError, mount_one};
+use crate::loop_device;
 
 /// The image of the root, and where it is mounted before it becomes `/`.
 const IMAGE: &str = "/root.erofs";

@@ -7,7 +7,7 @@
 //! | [`main_loop`] | signals, the link, children and deadlines, with nothing allocated |
 //! | [`watch`], [`ending`], [`exits`] | its decisions, without effects: when to start or kill a supervisor, the phases of a shutdown, the exits that are not acknowledged |
 //! | [`finish`] | the last processes, the file systems, `reboot(2)` |
-//! | [`children`], [`loop_device`], [`footprint`] | what needs `unsafe`; the last one gives memory back |
+//! | [`children`], [`footprint`] | what needs `unsafe`; the last one gives memory back |
 //! | [`log`], [`zombie`] | lines on the console; what `/proc` says of the dead |
 //!
 //! It never ends by a panic: what cannot go on is said on the console, and the node reboots.
@@ -22,7 +22,6 @@ mod footprint;
 mod initramfs;
 mod kernel_settings;
 mod log;
-mod loop_device;
 pub mod main_loop;
 pub mod modules;
 pub mod mounts;

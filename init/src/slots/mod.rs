@@ -3,26 +3,32 @@
 //! What is written, and in which order, is `masthead-slots`' business; here are the partition, and the medium from which this
 //! boot came.
 
+mod next_init;
 mod own_disk;
 mod partition;
 mod source;
+pub mod step;
+mod trusted;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use masthead_api::status::{Installation, InstallationState};
 use masthead_api::{Reason, ReasonCode, Timestamp};
-use masthead_slots::{InstallError, Installed, Partition, PartitionError, Source};
+use masthead_slots::{Entry, InstallError, Installed, Partition, PartitionError, Source};
 use thiserror::Error;
 
 use crate::error_chain::with_sources;
+use crate::node::{Facility, NodeKind};
 use crate::volume::Mounts;
-pub use own_disk::{OwnDisk, OwnDiskError};
+pub use next_init::{NextInitError, takes_seed};
+pub use own_disk::{BootDisk, OwnDisk, OwnDiskError};
 use partition::SystemPartition;
 use source::{Medium, NotFound};
+pub use trusted::{TrustError, trusted};
 
 /// The UUID of the running image's root, which imagebuild writes.
-const RUNNING: &str = "/etc/masthead/image";
+pub const RUNNING: &str = "/etc/masthead/image";
 /// systemd-boot, as the image has it.
 const BOOT_LOADER: &str = "/boot/systemd-bootx64.efi";
 /// What came of it, for a supervisor that replaces this one.
@@ -68,19 +74,8 @@ enum Failure {
 /// Has the disk start the running image, unless it starts one already. What it starts is left as it is: it is changed by an upgrade, and not by a
 /// medium that was forgotten in the drive.
 pub fn bring_up(place: &Place, mounts: &dyn Mounts) -> Installation {
-    let told = match attempt(place, mounts) {
-        Ok(installed) => {
-            let entry = installed.entry;
-            Installation {
-                state: InstallationState::Installed,
-                generation: Some(entry.generation),
-                slot: Some(entry.slot.to_string()),
-                version: Some(entry.version),
-                reason: None,
-                on_trial: false,
-                failed: None,
-            }
-        }
+    let outcome = match attempt(place, mounts) {
+        Ok(installed) => told(installed.entry),
         Err(failure) => {
             let code = match failure {
                 Failure::NotFound(_) => ReasonCode::ImageNotFound,
@@ -99,16 +94,41 @@ pub fn bring_up(place: &Place, mounts: &dyn Mounts) -> Installation {
             }
         }
     };
-    let text = serde_json::to_vec(&told).unwrap_or_default();
+    let text = serde_json::to_vec(&outcome).unwrap_or_default();
     if let Err(error) = fs::write(OUTCOME, text) {
         tracing::warn!(%error, "{OUTCOME} cannot be written");
     }
-    told
+    outcome
+}
+
+/// What a disk that a namespace's lab has handed in starts; none if there is no such disk.
+pub fn handed_in(kind: NodeKind) -> Option<Installation> {
+    let disk = (!kind.has(Facility::Disks)).then(|| OwnDisk::of(kind))??;
+    match disk.entry() {
+        Ok(entry) => entry.map(told),
+        Err(error) => {
+            let error = with_sources(&error);
+            tracing::warn!(error, "the disk that was handed in cannot be read");
+            None
+        }
+    }
 }
 
 /// What an earlier supervisor of this boot has found.
 pub fn recall() -> Option<Installation> {
     serde_json::from_slice(&fs::read(OUTCOME).ok()?).ok()
+}
+
+fn told(entry: Entry) -> Installation {
+    Installation {
+        state: InstallationState::Installed,
+        generation: Some(entry.generation),
+        slot: Some(entry.slot.to_string()),
+        version: Some(entry.version),
+        reason: None,
+        on_trial: false,
+        failed: None,
+    }
 }
 
 fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Installed, Failure> {

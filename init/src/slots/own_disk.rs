@@ -4,22 +4,32 @@
 //! entry it has started. Both are there after a boot from a disk of ours, and only then.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use masthead_api::Timestamp;
+use masthead_bundle::BundleError;
 use masthead_disk_layout::{Contents, Role};
 use masthead_slots::meta::{FailedTrial, Meta};
-use masthead_slots::upgrade::{UpgradeError, bless, entries, withdraw};
+use masthead_slots::upgrade::{
+    self, Staged, UpgradeError, arm, bless, entries, previous, staged, staged_root, withdraw,
+};
 use masthead_slots::{Entry, Partition, PartitionError};
 use thiserror::Error;
+use tokio::sync::Mutex;
 
+use super::next_init;
 use super::partition::SystemPartition;
 use crate::disk::discover::{Roots, disks};
 use crate::disk::prepare::partition_path;
+use crate::node::{Facility, NodeKind};
 
 const VARIABLES: &str = "firmware/efi/efivars";
 const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// The disk from which this boot came, for one at a time: what is written there is written by whoever holds this. None until it is known that
+/// there is one.
+pub type BootDisk = std::sync::Arc<Mutex<Option<OwnDisk>>>;
 
 /// The disk, and the generation that runs.
 #[derive(Clone, Debug)]
@@ -49,9 +59,44 @@ pub enum OwnDiskError {
     Upgrade(#[from] UpgradeError),
 }
 
+impl OwnDiskError {
+    /// What was wrong with the bundle from which an image was written, if that is what it was, and not the disk.
+    pub fn of_the_bundle(self) -> Result<BundleError, Self> {
+        match self {
+            Self::Upgrade(UpgradeError::Partition(PartitionError::Content { path, source })) => {
+                source.downcast().map_err(|source| {
+                    UpgradeError::Partition(PartitionError::Content { path, source }).into()
+                })
+            }
+            other => Err(other),
+        }
+    }
+}
+
+/// Where a namespace's lab hands in the two partitions, and which entry it has started.
+const HANDED_IN: &str = "/host/boot";
+
 impl OwnDisk {
     /// None where this boot did not come from a disk of ours. Reads the disks, and so may block for as long as a failing one takes.
-    pub fn find(roots: &Roots) -> Option<Self> {
+    pub fn of(kind: NodeKind) -> Option<Self> {
+        if kind.has(Facility::Firmware) {
+            Self::find(&Roots::default())
+        } else {
+            Self::handed_in(Path::new(HANDED_IN))
+        }
+    }
+
+    fn handed_in(folder: &Path) -> Option<Self> {
+        let started = fs::read_to_string(folder.join("started")).ok()?;
+        Some(Self {
+            system: folder.join("system"),
+            meta: folder.join("meta"),
+            running: Entry::generation_in(&started)?,
+        })
+    }
+
+    /// Of a machine, by what its firmware and its disks say.
+    fn find(roots: &Roots) -> Option<Self> {
         let variables = roots.sys.join(VARIABLES);
         let entry = variable(&variables, "LoaderEntrySelected")?;
         let partition = variable(&variables, "LoaderDevicePartUUID")?;
@@ -72,6 +117,13 @@ impl OwnDisk {
         })
     }
 
+    /// The entry of what runs.
+    pub fn entry(&self) -> Result<Option<Entry>, OwnDiskError> {
+        let there = entries(&mut self.open()?)?;
+        let mut its = there.into_iter();
+        Ok(its.find(|entry| entry.generation == self.running))
+    }
+
     /// Whether what runs still has to show that it is good.
     pub fn is_on_trial(&self) -> Result<bool, OwnDiskError> {
         let there = entries(&mut self.open()?)?;
@@ -79,6 +131,50 @@ impl OwnDisk {
             .iter()
             .filter(|entry| entry.generation == self.running);
         Ok(its.all(|entry| entry.tries.is_some()))
+    }
+
+    /// Writes an image into the slot that does not run, and reads it back. Nothing starts it yet.
+    pub fn stage(&self, image: &mut impl Read) -> Result<Staged, OwnDiskError> {
+        Ok(upgrade::stage(&mut self.open()?, self.running, image)?)
+    }
+
+    /// What the slot that does not run says that it holds.
+    pub fn staged(&self) -> Result<Staged, OwnDiskError> {
+        Ok(staged(&mut self.open()?, self.running)?)
+    }
+
+    /// The root file system of the staged image.
+    pub fn copy_staged_root(&self, to: &mut fs::File) -> Result<(), OwnDiskError> {
+        let mut system = self.open()?;
+        let (mut image, place) = staged_root(&mut system, self.running)?;
+        image
+            .seek(io::SeekFrom::Start(place.begin))
+            .and_then(|_| next_init::copy(&mut image, place.bytes, to))
+            .map_err(|source| failed(&self.system, source))
+    }
+
+    /// The image that was good before this one.
+    pub fn previous(&self) -> Result<Staged, OwnDiskError> {
+        Ok(previous(&mut self.open()?, self.running)?)
+    }
+
+    /// The next boot tries the staged image whose root has this UUID.
+    pub fn arm(&self, image: &str) -> Result<Entry, OwnDiskError> {
+        Ok(arm(&mut self.open()?, self.running, image)?)
+    }
+
+    /// The next boot tries nothing: it starts what runs.
+    pub fn disarm(&self) -> Result<(), OwnDiskError> {
+        let running = self.running;
+        withdraw(&mut self.open()?, |entry, tries| {
+            tries.done == 0 && entry.generation > running
+        })?;
+        Ok(())
+    }
+
+    /// Counts this start of a trial, if the boot loader has not.
+    pub fn count(&self) -> Result<bool, OwnDiskError> {
+        Ok(upgrade::count(&mut self.open()?, self.running)?)
     }
 
     /// What runs is good from now on.

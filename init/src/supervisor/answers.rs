@@ -8,16 +8,17 @@ use masthead_api::cluster::ClusterStatus;
 use masthead_api::disruption::{UnlockAnswer, UnlockRequest};
 use masthead_api::etcd::{LeaderAnswer, LeaderRequest};
 use masthead_api::operators::{EnrolledOperator, OpenToken};
+use masthead_api::upgrade::StageAnswer;
 use masthead_api::vip::{MoveAnswer, MoveRequest};
 use masthead_api::{ApiError, ErrorCode, Status};
 use masthead_seed::OperatorKey;
 use tokio::sync::mpsc;
 
-use super::addresses;
 use super::board::Board;
+use super::{addresses, staging};
 use crate::disruption::Lock;
 use crate::etcd::Members;
-use crate::management::{self, Answering, LogRequest, Node};
+use crate::management::{self, Answering, Bundle, LogRequest, Node};
 use crate::operators::token::Token;
 use crate::operators::{Enrolled, Registered, Registry};
 
@@ -73,6 +74,10 @@ impl Node for Board {
 
     fn move_address(&self, request: MoveRequest) -> Answering<'_, Result<MoveAnswer, ApiError>> {
         Box::pin(addresses::move_to(self, request))
+    }
+
+    fn stage(&self, bundle: Bundle) -> Answering<'_, Result<StageAnswer, ApiError>> {
+        Box::pin(staging::stage(self, bundle))
     }
 
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {

@@ -137,6 +137,7 @@ impl Api {
             operators,
             kubernetes: None,
             admins: self.seed.admins.clone(),
+            image_keys: self.seed.image_keys.clone(),
             cluster: self.seed.cluster.clone(),
             node: self.master.name.clone(),
             kubernetes_server: kubernetes_server(&self.seed),

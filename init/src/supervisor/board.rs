@@ -19,7 +19,9 @@ use super::facts::Facts;
 use super::trial::TrialReport;
 use crate::disruption::under_way;
 use crate::etcd::Members;
+use crate::node::Facility;
 use crate::operators::Enrolled;
+use crate::slots::BootDisk;
 use crate::{disk, formation, node, output, peer, services, vip};
 
 /// How many lines of output stand beside a service that keeps dying.
@@ -98,6 +100,8 @@ pub(super) struct Board {
     members: OnceLock<Arc<Members>>,
     /// The way to the virtual addresses, once this node may own them.
     vip: OnceLock<vip::Handle>,
+    /// The disk from which this boot came.
+    pub(super) boot_disk: BootDisk,
 }
 
 impl Board {
@@ -153,6 +157,7 @@ impl Board {
             peers: OnceLock::new(),
             members: OnceLock::new(),
             vip: OnceLock::new(),
+            boot_disk: BootDisk::default(),
         };
         (publishers, board)
     }
@@ -219,6 +224,17 @@ impl Board {
     /// The way to etcd's members, once this node is one.
     pub(super) fn members(&self) -> Option<Arc<Members>> {
         self.members.get().cloned()
+    }
+
+    /// Whether the image that runs still has to show that it is good, or that is not known yet.
+    pub(super) fn may_be_on_trial(&self) -> bool {
+        let trial = self.trial.borrow();
+        !trial.is_known || trial.on_trial.is_some()
+    }
+
+    /// Whether the root of another image can be looked at here.
+    pub(super) fn can_mount_a_root(&self) -> bool {
+        self.facts.kind.has(Facility::SwitchOfRoot)
     }
 
     /// Multiplies the times.
@@ -356,6 +372,7 @@ impl Board {
                 node::NodeKind::Namespace => ApiKind::Namespace,
             },
             version: facts.release.version.clone(),
+            image: facts.image.clone(),
             kernel: facts.kernel.clone(),
             kubernetes: facts.release.kubernetes.clone(),
             etcd: facts.release.etcd.clone(),

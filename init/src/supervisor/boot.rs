@@ -38,7 +38,7 @@ pub(super) const STATE: &str = "/state";
 /// Where DATA is mounted.
 const DATA: &str = "/data";
 /// The seed in use, for a supervisor that replaces this one when the source is gone.
-const SEED_IN_USE: &str = "/run/masthead/seed.toml";
+pub(super) const SEED_IN_USE: &str = "/run/masthead/seed.toml";
 /// Two lines: which master of it this machine is, and where it was found.
 const MASTER_IN_USE: &str = "/run/masthead/master";
 

@@ -214,6 +214,7 @@ impl ControlPlaneTask {
                         .clone(),
                 ),
                 admins: self.seed.admins.clone(),
+                image_keys: self.seed.image_keys.clone(),
                 cluster: self.seed.cluster.clone(),
                 node: self.master.name.clone(),
                 kubernetes_server: endpoint.clone(),

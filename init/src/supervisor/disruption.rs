@@ -19,8 +19,11 @@ use tokio::time::{Instant, sleep_until};
 use super::board::{Publishers, Shared};
 use super::boot::TRY_AGAIN;
 use super::ending;
+use super::next_image::NextImage;
+use crate::disk::data_is_in_memory;
 use crate::disruption::{Held, Lock, LockSeen, Situation, has_quorum, under_way};
 use crate::error_chain::with_sources;
+use crate::etcd::snapshot;
 use crate::link::{Ending, SupervisorLink};
 use crate::management::{PowerAction, PowerCommand};
 
@@ -68,12 +71,18 @@ impl DisruptionTask {
     }
 
     async fn answer(&self, word: &PowerCommand) -> Result<PowerAnswer, ApiError> {
-        let look = self.look(word).await;
+        let cluster = self.board.cluster_now().await;
+        let next = match NextImage::find(&self.board, &word.action, &cluster).await {
+            // Before an image is sent it is to be known what would become of it.
+            Err(_) if word.plan && matches!(word.action, PowerAction::Upgrade { .. }) => None,
+            found => found?,
+        };
+        let look = self.look_at(cluster, word, next.as_ref()).await;
         let plan = if word.plan {
             look.plan
         } else {
             refuse(&look.plan)?;
-            self.go_down(word, look).await?
+            self.go_down(word, look, next.as_ref()).await?
         };
         Ok(PowerAnswer {
             format: FORMAT,
@@ -82,9 +91,13 @@ impl DisruptionTask {
         })
     }
 
-    /// What all masters say now, and what follows for this one.
-    async fn look(&self, word: &PowerCommand) -> Look {
-        let cluster = self.board.cluster_now().await;
+    /// What follows from what all masters say for this one.
+    async fn look_at(
+        &self,
+        cluster: ClusterStatus,
+        word: &PowerCommand,
+        next: Option<&NextImage>,
+    ) -> Look {
         let own = self.board.status();
         let lock = self.board.members().map(|members| Lock { members });
         let (seen, held) = match &lock {
@@ -101,7 +114,8 @@ impl DisruptionTask {
         };
         let situation = Situation {
             own: &own,
-            purpose: purpose(word.action),
+            purpose: purpose(&word.action),
+            image: next.map(|next| next.image.clone()),
             cluster: &cluster,
             lock: seen,
             accept_outage: word.accept_outage,
@@ -117,11 +131,16 @@ impl DisruptionTask {
     }
 
     /// Takes the lock, looks again, has etcd's leader hand over, and tells PID 1. Gives the lock back when it does not come so far.
-    async fn go_down(&self, word: &PowerCommand, look: Look) -> Result<PowerPlan, ApiError> {
+    async fn go_down(
+        &self,
+        word: &PowerCommand,
+        look: Look,
+        next: Option<&NextImage>,
+    ) -> Result<PowerPlan, ApiError> {
         let taken = self.take(word, &look).await?;
         // The status of all nodes is to tell of it soon.
         self.publishers.ask_etcd.notify_one();
-        let gone = self.go_down_with(word, look, taken.as_ref()).await;
+        let gone = self.go_down_with(word, look, next, taken.as_ref()).await;
         if gone.is_err()
             && let Some((lock, held)) = &taken
             && let Err(error) = lock.give_back(held).await
@@ -139,11 +158,17 @@ impl DisruptionTask {
         &self,
         word: &PowerCommand,
         mut look: Look,
+        next: Option<&NextImage>,
         taken: Option<&(Lock, Held)>,
     ) -> Result<PowerPlan, ApiError> {
         if taken.is_some() && !word.accept_outage {
-            look = self.look(word).await;
+            look = self
+                .look_at(self.board.cluster_now().await, word, next)
+                .await;
             refuse(&look.plan)?;
+        }
+        if next.is_some() {
+            self.take_snapshot(word).await?;
         }
         look.plan.takes_lock = taken.is_some();
         if let Some(to) = look.plan.hand_over_to.take() {
@@ -158,8 +183,44 @@ impl DisruptionTask {
         {
             still_held(lock, held).await?;
         }
-        self.tell_pid1(word).await?;
+        let Some(next) = next else {
+            self.tell_pid1(word).await?;
+            return Ok(look.plan);
+        };
+        // At the last moment: a power cut until here comes back with what runs.
+        next.arm().await?;
+        if let Err(error) = self.tell_pid1(word).await {
+            next.disarm().await;
+            return Err(error);
+        }
         Ok(look.plan)
+    }
+
+    /// What etcd holds, before anything new writes to it.
+    async fn take_snapshot(&self, word: &PowerCommand) -> Result<(), ApiError> {
+        let Some(members) = self.board.members() else {
+            return Ok(());
+        };
+        let taken = if data_is_in_memory() {
+            Err("DATA is kept in memory at present, and would be gone with the reboot".to_owned())
+        } else {
+            let taken = snapshot::take(&members).await;
+            taken.map_err(|error| with_sources(&error))
+        };
+        match taken {
+            Ok(path) => {
+                tracing::info!(path = %path.display(), "etcd's snapshot is taken");
+                Ok(())
+            }
+            Err(why) if word.accept_outage => {
+                tracing::warn!(why, "the node goes on without a snapshot of etcd");
+                Ok(())
+            }
+            Err(why) => Err(conflict(
+                &format!("No snapshot of etcd can be taken: {why}"),
+                "See `mastctl status` for the node's disk and its etcd; --accept-outage goes without a snapshot.",
+            )),
+        }
     }
 
     /// The lock and what it is held as; none when the node goes without.
@@ -217,7 +278,7 @@ impl DisruptionTask {
             id: hex::encode(&id),
             holder: node.name,
             machine_id: node.machine_id.unwrap_or_default(),
-            purpose: purpose(word.action),
+            purpose: purpose(&word.action),
             by: word.by.clone(),
             since: Timestamp::now(),
         })
@@ -238,7 +299,7 @@ impl DisruptionTask {
     /// Passes the word on to PID 1. Only PID 1 remembers it when this supervisor dies before the services are stopped.
     async fn tell_pid1(&self, word: &PowerCommand) -> Result<(), ApiError> {
         tracing::warn!(action = ?word.action, by = %word.by, "an operator ends the node");
-        let asked = ending::of(word.action);
+        let asked = ending::of(&word.action);
         self.link.request(asked).await.map_err(|error| {
             ApiError::new(
                 ErrorCode::Internal,
@@ -314,10 +375,12 @@ async fn still_held(lock: &Lock, taken: &Held) -> Result<(), ApiError> {
     }
 }
 
-fn purpose(action: PowerAction) -> Purpose {
+fn purpose(action: &PowerAction) -> Purpose {
     match action {
         PowerAction::Reboot => Purpose::Reboot,
         PowerAction::PowerOff => Purpose::PowerOff,
+        PowerAction::Upgrade { .. } => Purpose::Upgrade,
+        PowerAction::Rollback => Purpose::Rollback,
     }
 }
 

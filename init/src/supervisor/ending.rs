@@ -41,9 +41,9 @@ pub(super) async fn await_services(
 }
 
 /// What an operator's word asks PID 1 for.
-pub(super) fn of(action: PowerAction) -> Ending {
+pub(super) fn of(action: &PowerAction) -> Ending {
     match action {
-        PowerAction::Reboot => Ending::Reboot,
+        PowerAction::Reboot | PowerAction::Upgrade { .. } | PowerAction::Rollback => Ending::Reboot,
         PowerAction::PowerOff => Ending::PowerOff,
     }
 }

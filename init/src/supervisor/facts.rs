@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::{PreviousEnd, Welcome};
 use crate::node::NodeKind;
+use crate::slots::RUNNING;
 
 /// `/etc/masthead/release.json`, which imagebuild writes.
 #[derive(Clone, Debug, Deserialize)]
@@ -80,6 +81,8 @@ pub(super) struct Facts {
     pub(super) kind: NodeKind,
     pub(super) scale: Scale,
     pub(super) release: Release,
+    /// UUID of the root.
+    pub(super) image: String,
     pub(super) kernel: String,
     pub(super) boot: ThisBoot,
     pub(super) supervisor_restarts: u32,
@@ -96,6 +99,10 @@ impl Facts {
             kind,
             scale: welcome.timing_scale,
             release: Release::read(),
+            image: fs::read_to_string(RUNNING)
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             kernel,
             boot: ThisBoot::establish(),
             supervisor_restarts: welcome.supervisor_starts.saturating_sub(1),

@@ -21,6 +21,7 @@
 //! | `console` | the status screen | |
 //! | [`disruption`] | operators' words to go down, and this master's hold on the disruption lock | |
 //! | [`leadership`] | keeping etcd's leader away from the owner of a virtual address | |
+//! | [`staging`] | images that operators send | |
 //! | [`trial`] | whether the image that runs is good, while it is on trial | that, and which one was not |
 //! | [`ending`] | stopping in order | |
 //!
@@ -41,8 +42,10 @@ mod facts;
 mod founding;
 mod leadership;
 mod log;
+mod next_image;
 mod pid1;
 mod space;
+mod staging;
 mod trial;
 
 use std::process::ExitCode;
@@ -137,18 +140,13 @@ async fn supervise(options: &SupervisorOptions, release: Release) -> anyhow::Res
         scale,
     };
     tokio::spawn(disruption.run(power));
-    if options.node.kind.has(Facility::Disks) {
-        let trial = TrialTask {
-            board: Arc::clone(&board),
-            publishers: publishers.clone(),
-            link: Arc::clone(&link),
-        };
-        tokio::spawn(trial.run());
-    } else {
-        publishers
-            .trial
-            .send_modify(|report| report.is_known = true);
-    }
+    let trial = TrialTask {
+        kind: options.node.kind,
+        board: Arc::clone(&board),
+        publishers: publishers.clone(),
+        link: Arc::clone(&link),
+    };
+    tokio::spawn(trial.run());
 
     let asked = ending::wanted(&mut from_pid1.ending).await;
     let asked = asked.context("PID 1 does not say any more how the node shall end")?;

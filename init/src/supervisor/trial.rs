@@ -13,9 +13,9 @@ use tokio::task::spawn_blocking;
 
 use super::board::{Publishers, Shared};
 use super::boot::TRY_AGAIN;
-use crate::disk::discover::Roots;
 use crate::error_chain::with_sources;
 use crate::link::{Ending, SupervisorLink};
+use crate::node::NodeKind;
 use crate::services::boot_time;
 use crate::slots::{OwnDisk, OwnDiskError};
 
@@ -38,6 +38,7 @@ pub(super) struct TrialReport {
 
 /// What it works with.
 pub(super) struct TrialTask {
+    pub(super) kind: NodeKind,
     pub(super) board: Shared,
     pub(super) publishers: Publishers,
     pub(super) link: Arc<SupervisorLink>,
@@ -46,14 +47,17 @@ pub(super) struct TrialTask {
 impl TrialTask {
     /// Finds out whether this boot is a trial, and if so, how it ends.
     pub(super) async fn run(self) {
-        let found = spawn_blocking(|| OwnDisk::find(&Roots::default())).await;
+        let kind = self.kind;
+        let found = spawn_blocking(move || OwnDisk::of(kind)).await;
         let Ok(Some(disk)) = found else {
             return self.tell(None, None);
         };
+        *self.board.boot_disk.lock().await = Some(disk.clone());
         match on(&disk, OwnDisk::is_on_trial).await {
             Ok(true) => {
                 let reason = Reason::new(ReasonCode::ImageOnTrial, Timestamp::now());
                 self.tell(Some(reason), None);
+                self.count(&disk).await;
                 self.judge(disk).await;
             }
             Ok(false) => {
@@ -81,6 +85,29 @@ impl TrialTask {
         });
     }
 
+    /// A boot loader that cannot count would start a bad image for ever; one that comes so far counts for it.
+    async fn count(&self, disk: &OwnDisk) {
+        match on(disk, OwnDisk::count).await {
+            Ok(false) => {}
+            Ok(true) => tracing::error!(
+                "the boot loader has not counted this start: with this firmware, an image that does not come so far is started again and again"
+            ),
+            Err(error) => {
+                let error = with_sources(&error);
+                tracing::error!(error, "it cannot be seen whether this start was counted");
+            }
+        }
+    }
+
+    /// Nothing is to be found out any more by a node that stops its services.
+    async fn not_while_ending(&self) {
+        let mut ending = self.publishers.ending.subscribe();
+        let goes_on = ending.borrow_and_update().is_none();
+        if !goes_on {
+            std::future::pending::<()>().await;
+        }
+    }
+
     async fn judge(&self, disk: OwnDisk) {
         let generation = disk.running;
         tracing::warn!(generation, "this image is on trial");
@@ -100,6 +127,7 @@ impl TrialTask {
                 }
             }
             tokio::time::sleep(scale * LOOK_EVERY).await;
+            self.not_while_ending().await;
             let status = self.board.status();
             let own = own(&status);
             if matches!(own, Own::Waits(_)) && looks.is_multiple_of(LOOKS) {
@@ -121,7 +149,10 @@ impl TrialTask {
 
     async fn bless(&self, disk: &OwnDisk) {
         loop {
-            match on(disk, OwnDisk::bless).await {
+            let held = self.board.boot_disk.lock().await;
+            let blessed = on(disk, OwnDisk::bless).await;
+            drop(held);
+            match blessed {
                 Ok(entry) => {
                     let (generation, version) = (entry.generation, entry.version);
                     tracing::warn!(generation, version, "this image is good");
@@ -142,6 +173,7 @@ impl TrialTask {
             "this image is not good: the node goes back to the last good one"
         );
         let reason = why.to_owned();
+        let _held = self.board.boot_disk.lock().await;
         if let Err(error) = on(disk, move |disk| disk.give_up(&reason)).await {
             // The boot loader has counted: it goes back by itself, without a word.
             let error = with_sources(&error);
@@ -164,7 +196,7 @@ fn would_have_quorum(own: &str, cluster: &ClusterStatus) -> bool {
 }
 
 /// Blocking work on the disk.
-async fn on<T: Send + 'static>(
+pub(super) async fn on<T: Send + 'static>(
     disk: &OwnDisk,
     work: impl FnOnce(&OwnDisk) -> Result<T, OwnDiskError> + Send + 'static,
 ) -> Result<T, OwnDiskError> {
@@ -199,17 +231,26 @@ fn own(status: &Status) -> Own {
             restarts: restarts(status),
         };
     }
+    let mut services = status.services.iter();
+    // What somebody who is to mend the image needs to know.
+    let dying = services.find_map(|service| {
+        let (name, state) = (&service.name, &service.state);
+        let last = service
+            .last_lines
+            .last()
+            .filter(|_| *state != ServiceState::Ready)?;
+        Some(format!("{name} is {state}; it said last: {last}"))
+    });
+    if let Some(dying) = dying {
+        return Own::Waits(dying);
+    }
     if let Some(reason) = status.waiting.first() {
         return Own::Waits(format!("{}: {}", reason.code, reason.cause));
     }
     let mut services = status.services.iter();
     let unready = services.find(|service| service.state != ServiceState::Ready);
     Own::Waits(match unready {
-        Some(service) => {
-            let name = &service.name;
-            let last = service.last_lines.last().map_or("", |line| line);
-            format!("{name} is {}; it said last: {last}", service.state)
-        }
+        Some(service) => format!("{} is {}", service.name, service.state),
         None if status.services.is_empty() => "no service was started".to_owned(),
         None => "its member of etcd has no vote, or knows no leader".to_owned(),
     })

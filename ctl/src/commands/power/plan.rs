@@ -13,12 +13,21 @@ use crate::Failure;
 use crate::text::harmless;
 
 /// Shows the plans; fails as the command itself would if one of them would be refused.
-pub(super) fn show(session: &Session, answers: &[PowerAnswer]) -> Result<(), Failure> {
+pub(in crate::commands) fn show(session: &Session, answers: &[PowerAnswer]) -> Result<(), Failure> {
+    show_after(session, "", answers)
+}
+
+/// The same, after what else there is to say.
+pub(in crate::commands) fn show_after(
+    session: &Session,
+    before: &str,
+    answers: &[PowerAnswer],
+) -> Result<(), Failure> {
     let plans: Vec<&PowerPlan> = answers.iter().map(|answer| &answer.plan).collect();
     let text: Vec<String> = plans.iter().map(|plan| render(plan)).collect();
     say(
         session.output(),
-        &harmless(&text.join("\n")),
+        &harmless(&format!("{before}{}", text.join("\n"))),
         || json!({ "plans": plans }),
     )?;
     let refused = plans.iter().find(|plan| !plan.refusals.is_empty());
@@ -40,6 +49,8 @@ fn verb(purpose: &Purpose) -> &str {
     match purpose {
         Purpose::Reboot => "reboot",
         Purpose::PowerOff => "power off",
+        Purpose::Upgrade => "upgrade",
+        Purpose::Rollback => "roll back",
         Purpose::Other(other) => other,
     }
 }
@@ -57,6 +68,15 @@ fn render(plan: &PowerPlan) -> String {
     }
     if !plan.takes_lock {
         lines.push("goes without the disruption lock: there is no etcd to ask for it".to_owned());
+    }
+    if let Some(image) = &plan.image {
+        lines.push(format!(
+            "starts Masthead {} with Kubernetes {} next, on trial",
+            image.version, image.kubernetes
+        ));
+    }
+    if matches!(plan.purpose, Purpose::Upgrade | Purpose::Rollback) {
+        lines.push("puts a snapshot of etcd on its disk".to_owned());
     }
     if let Some(availability) = &plan.availability {
         let leader = availability.leader.as_deref();
@@ -120,6 +140,7 @@ mod tests {
         PowerPlan {
             node: "m1".to_owned(),
             purpose: Purpose::Reboot,
+            image: None,
             availability: Some(Availability {
                 voters: names.to_vec(),
                 healthy: names.to_vec(),

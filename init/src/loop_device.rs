@@ -20,7 +20,7 @@ mod request {
 
 /// `struct loop_config` of <linux/loop.h>.
 #[repr(C)]
-pub(super) struct LoopConfig {
+pub(crate) struct LoopConfig {
     fd: u32,
     block_size: u32,
     info: LoopInfo64,
@@ -47,15 +47,15 @@ struct LoopInfo64 {
 
 /// A read-only loop device, which the kernel frees when nobody holds or mounts it any more.
 #[derive(Debug)]
-pub(super) struct LoopDevice {
+pub(crate) struct LoopDevice {
     /// Its path, `/dev/loop0`.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Held so that it is not freed before it is mounted.
     _device: File,
 }
 
 /// Attaches `file` to a free loop device.
-pub(super) fn attach(file: &File) -> io::Result<LoopDevice> {
+pub(crate) fn attach(file: &File) -> io::Result<LoopDevice> {
     let control = OpenOptions::new()
         .read(true)
         .write(true)

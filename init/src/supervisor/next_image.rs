@@ -1,0 +1,119 @@
+//! The image that a node starts next, where that is another one: looked at before anything is taken out of service, and made the
+//! next one at the last moment.
+
+use masthead_api::cluster::ClusterStatus;
+use masthead_api::upgrade::Image;
+use masthead_api::{ApiError, ErrorCode};
+use masthead_slots::upgrade::Staged;
+use tokio::sync::OwnedMutexGuard;
+
+use super::board::Board;
+use super::staging::{self, Refusal, claim};
+use super::trial::on;
+use crate::error_chain::with_sources;
+use crate::management::PowerAction;
+use crate::slots::{OwnDisk, OwnDiskError, step};
+
+/// What a trial that an operator ends says of itself.
+const SENT_BACK: &str = "an operator has sent the node back";
+
+/// The image, and the disk that is to start it, which is nobody else's as long as this is held.
+pub(super) struct NextImage {
+    /// What it is.
+    pub(super) image: Image,
+    /// The present one is on trial, and is given up.
+    gives_up: bool,
+    disk: OwnDisk,
+    _held: OwnedMutexGuard<Option<OwnDisk>>,
+}
+
+impl NextImage {
+    /// What is asked for, or why it cannot be had. None where the node is to start what it started before.
+    pub(super) async fn find(
+        board: &Board,
+        action: &PowerAction,
+        cluster: &ClusterStatus,
+    ) -> Result<Option<Self>, ApiError> {
+        let (wanted, found, gives_up) = match action {
+            PowerAction::Reboot | PowerAction::PowerOff => return Ok(None),
+            PowerAction::Upgrade { image } => (Some(image), OwnDisk::staged as Look, false),
+            PowerAction::Rollback => (None, OwnDisk::previous as Look, board.may_be_on_trial()),
+        };
+        let (disk, held) = claim(board)?;
+        let there = on(&disk, found).await.map_err(|error| unfit(&error))?;
+        let image = image_of(there);
+        if let Some(wanted) = wanted.filter(|wanted| **wanted != image.image) {
+            return Err(ApiError::new(
+                ErrorCode::Conflict,
+                format!(
+                    "the slot that does not run holds Masthead {} ({}), and {wanted} was meant",
+                    image.version, image.image
+                ),
+                "Somebody else has sent another image meanwhile: send yours again.",
+            ));
+        }
+        let node = board.status().node;
+        let running = staging::running(&node);
+        let others = staging::others(&node.name, cluster);
+        // What ran until just now can still read everything.
+        if !gives_up && let Some(why) = step::refusal(&running, &image, &others) {
+            return Err(Refusal::Step(why).into());
+        }
+        Ok(Some(Self {
+            image,
+            gives_up,
+            disk,
+            _held: held,
+        }))
+    }
+
+    /// From now on the next boot starts it.
+    pub(super) async fn arm(&self) -> Result<(), ApiError> {
+        let (image, gives_up) = (self.image.image.clone(), self.gives_up);
+        let armed = on(&self.disk, move |disk| {
+            if gives_up {
+                disk.give_up(SENT_BACK)
+            } else {
+                disk.arm(&image).map(drop)
+            }
+        });
+        armed.await.map_err(|error| unfit(&error))
+    }
+
+    /// The node goes on after all: the next boot starts what runs.
+    pub(super) async fn disarm(&self) {
+        if let Err(error) = on(&self.disk, OwnDisk::disarm).await {
+            let error = with_sources(&error);
+            tracing::error!(
+                error,
+                "the next boot tries another image, and nobody wants that any more"
+            );
+        }
+    }
+}
+
+type Look = fn(&OwnDisk) -> Result<Staged, OwnDiskError>;
+
+fn image_of(staged: Staged) -> Image {
+    let release = staged.release;
+    Image {
+        version: release.version,
+        image: release.image,
+        kubernetes: release.kubernetes,
+        etcd: release.etcd,
+    }
+}
+
+fn unfit(error: &OwnDiskError) -> ApiError {
+    let (code, next) = match error {
+        OwnDiskError::Upgrade(_) => (
+            ErrorCode::Conflict,
+            "The node runs and boots as before; see `mastctl status` for what is on its disk.",
+        ),
+        _ => (
+            ErrorCode::Internal,
+            "The node runs and boots as before. Look at its disk: see `mastctl status`.",
+        ),
+    };
+    ApiError::new(code, with_sources(error), next)
+}
