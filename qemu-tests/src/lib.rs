@@ -37,6 +37,7 @@ pub mod daemon;
 pub mod directory;
 pub mod enter;
 pub mod error;
+pub mod image;
 pub mod namespace;
 pub mod partition;
 pub mod patience;

@@ -34,7 +34,7 @@ pub const MAXIMUM_MASTERS: u8 = 7;
 pub const MAXIMUM_SPARES: u8 = 7;
 
 /// What a user decides about a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterPlan {
     /// The cluster's name, in its seed.
     pub name: String,
@@ -55,6 +55,13 @@ pub struct ClusterPlan {
     pub root_changes_of: BTreeMap<String, PathBuf>,
     /// The virtual addresses of its masters; the first is [`ENDPOINT`].
     pub endpoints: Vec<Ipv4Addr>,
+    /// Whether nodes boot from a disk of their own, on which the image is installed, and can be upgraded. Only namespaces need to be told:
+    /// machines have such a disk, and are told how they boot by their options.
+    pub boots_from_disk: bool,
+    /// The factor on every deadline of a node in a namespace; machines get what fits their speed.
+    pub timing_scale: f64,
+    /// Who signs images for it (`mi1-…`).
+    pub image_keys: Vec<String>,
     /// Lines that are appended to the seed, such as `[kubernetes.flags]` tables.
     pub seed_extra: String,
 }
@@ -72,6 +79,9 @@ impl ClusterPlan {
             root_changes: None,
             root_changes_of: BTreeMap::new(),
             endpoints: vec![ENDPOINT],
+            boots_from_disk: false,
+            timing_scale: 1.0,
+            image_keys: Vec::new(),
             seed_extra: String::new(),
         }
     }
@@ -91,6 +101,8 @@ impl ClusterPlan {
                         .or(self.root_changes.as_ref())
                         .cloned(),
                     memory_mib: self.memory_mib,
+                    boots_from_disk: self.boots_from_disk,
+                    timing_scale: self.timing_scale,
                     disks: DiskRole::ALL
                         .map(|role| (role, role.usual_size_mib()))
                         .into(),
@@ -114,6 +126,10 @@ impl ClusterPlan {
             })
             .collect();
         let admins: Vec<String> = admins.iter().map(|key| format!("\"{key}\"")).collect();
+        let image_keys = match &self.image_keys[..] {
+            [] => String::new(),
+            keys => format!("image-keys = {keys:?}\n"),
+        };
         let endpoints: Vec<String> = self
             .endpoints
             .iter()
@@ -124,6 +140,7 @@ impl ClusterPlan {
              cluster  = \"{}\"\n\
              secret   = \"{secret}\"\n\
              admins   = [{}]\n\
+             {image_keys}\
              endpoint = {}\n\
              network  = {{ prefix = {PREFIX}, gateway = \"{GATEWAY}\" }}\n\
              disk     = {{ type = \"virtio\" }}\n\
@@ -142,7 +159,7 @@ impl ClusterPlan {
 }
 
 /// One node of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodePlan {
     /// 1 for m1.
     pub number: u8,
@@ -156,6 +173,10 @@ pub struct NodePlan {
     pub root_changes: Option<PathBuf>,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// See [`ClusterPlan::boots_from_disk`].
+    pub boots_from_disk: bool,
+    /// See [`ClusterPlan::timing_scale`].
+    pub timing_scale: f64,
     /// The disks by role with their sizes in MiB. A VM has one disk of their sum, or more.
     pub disks: Vec<(DiskRole, u32)>,
 }

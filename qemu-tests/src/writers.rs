@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -60,7 +60,7 @@ pub struct Writers {
 struct Shared {
     over: AtomicBool,
     acknowledged: Mutex<Vec<Acknowledged>>,
-    failed_twice: AtomicUsize,
+    failed_twice: Mutex<Vec<String>>,
 }
 
 /// A write that an apiserver has acknowledged.
@@ -76,7 +76,7 @@ struct Acknowledged {
 pub struct Written {
     acknowledged: Vec<Acknowledged>,
     ended: Instant,
-    failed_twice: usize,
+    failed_twice: Vec<String>,
 }
 
 impl Writers {
@@ -135,7 +135,7 @@ impl Writers {
         let shared = Arc::new(Shared {
             over: AtomicBool::new(false),
             acknowledged: Mutex::default(),
-            failed_twice: AtomicUsize::new(0),
+            failed_twice: Mutex::default(),
         });
         let mut threads = Vec::new();
         for (target, names) in writers {
@@ -176,7 +176,7 @@ impl Writers {
         Written {
             acknowledged: std::mem::take(&mut *self.shared.acknowledged()),
             ended: Instant::now(),
-            failed_twice: self.shared.failed_twice.load(Ordering::SeqCst),
+            failed_twice: self.shared.failed_twice().clone(),
         }
     }
 
@@ -198,6 +198,12 @@ impl Drop for Writers {
 impl Shared {
     fn acknowledged(&self) -> MutexGuard<'_, Vec<Acknowledged>> {
         self.acknowledged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed_twice(&self) -> MutexGuard<'_, Vec<String>> {
+        self.failed_twice
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,9 +229,9 @@ impl Written {
         gaps.max().unwrap_or_default()
     }
 
-    /// How many writes have failed, and their first retry, too.
-    pub fn failed_twice(&self) -> usize {
-        self.failed_twice
+    /// The writes that have failed, and their first retry, too, and why each.
+    pub fn failed_twice(&self) -> &[String] {
+        &self.failed_twice
     }
 
     /// The names of all acknowledged writes.
@@ -305,14 +311,14 @@ enum Answer {
     Created,
     /// It was there before.
     Exists,
-    /// Nothing is known.
-    Unknown,
+    /// Nothing is known, and why.
+    Unknown(String),
 }
 
 impl Writer {
     fn work(&self) {
         let mut number = 0_u64;
-        let mut failed = 0_u32;
+        let mut failed: Vec<String> = Vec::new();
         while !self.shared.over.load(Ordering::SeqCst) {
             let name = match &self.names {
                 Names::Own(prefix) => format!("written-{}-{prefix}-{number}", self.run),
@@ -322,10 +328,11 @@ impl Writer {
                 // One of its own that exists: an earlier try went through, and its answer was lost.
                 (Answer::Created, _) | (Answer::Exists, Names::Own(_)) => true,
                 (Answer::Exists, Names::Contended) => false,
-                (Answer::Unknown, _) => {
-                    failed += 1;
-                    if failed == 2 {
-                        self.shared.failed_twice.fetch_add(1, Ordering::SeqCst);
+                (Answer::Unknown(why), _) => {
+                    failed.push(why);
+                    if failed.len() == 2 {
+                        let mut twice = self.shared.failed_twice();
+                        twice.push(format!("{name}: {}", failed.join("; then ")));
                     }
                     thread::sleep(self.pace.retry);
                     continue;
@@ -339,7 +346,7 @@ impl Writer {
                 });
             }
             number += 1;
-            failed = 0;
+            failed.clear();
             thread::sleep(self.pace.pause);
         }
     }
@@ -357,15 +364,19 @@ impl Writer {
             .post(url)
             .content_type("application/json")
             .send(object.to_string());
-        let Ok(mut answer) = answer else {
-            return Answer::Unknown;
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Answer::Unknown(error.to_string()),
         };
         // To its end, so that the connection can be used again.
-        let whole = answer.body_mut().read_to_vec().is_ok();
+        let body = match answer.body_mut().read_to_vec() {
+            Ok(body) => body,
+            Err(error) => return Answer::Unknown(error.to_string()),
+        };
         match answer.status().as_u16() {
-            201 if whole => Answer::Created,
-            409 if whole => Answer::Exists,
-            _ => Answer::Unknown,
+            201 => Answer::Created,
+            409 => Answer::Exists,
+            code => Answer::Unknown(format!("{code} {}", String::from_utf8_lossy(&body))),
         }
     }
 }
@@ -385,7 +396,7 @@ mod tests {
         let written = Written {
             acknowledged: vec![at(0, "m1"), at(3, "m2"), at(1, "m1"), at(4, "m2")],
             ended: start + Duration::from_secs(5),
-            failed_twice: 0,
+            failed_twice: Vec::new(),
         };
         assert_eq!(written.longest_gap(None), Duration::from_secs(2));
         assert_eq!(written.longest_gap(Some("m1")), Duration::from_secs(4));

@@ -15,8 +15,10 @@ use std::{
 
 use fixture::Fixture;
 use masthead_disk_layout::{Contents, Role, Table, inspect};
+use masthead_imagebuild::bundle::{self, generate_key};
 use masthead_lab::{
     error::chain,
+    image::unified_kernel_image,
     patience::Look,
     plan::DiskRole,
     provider::{DiskCondition, Power, PowerChange, ProviderKind},
@@ -33,12 +35,16 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 /// once to have its disk pulled out, and once to have its power cut in the middle of writes. That second disk is
 /// booted by firmware and the unified kernel image on a medium, without any seed but the installed one, until it is told to switch
 /// itself off. That boot has put the image on the disk, which boots by itself from then on: without the medium, with the seed on a
-/// volume, and with a DATA that is beyond repair.
+/// volume, and with a DATA that is beyond repair. Then it is sent an image, and taken back from it.
 #[test]
 fn a_master_on_a_machine() {
     let folder = tempfile::tempdir().expect("a folder");
     let saved = folder.path().join("saved");
-    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    let key = folder.path().join("image.key");
+    let public = generate_key(&key).expect("a key pair");
+    let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
+        plan.image_keys = vec![public.to_string()];
+    });
     boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
     fixture.makes_a_deployment();
     fixture.expect(SavedCluster::save(&fixture.cluster, &saved));
@@ -90,9 +96,45 @@ fn a_master_on_a_machine() {
     boot(&fixture, BootPath::Disk, SeedPath::Volume);
     the_image_is_on_the_disk(&fixture);
     the_status_tells_of_a_data_that_was_set_aside(&fixture);
+    an_image_that_is_sent_is_tried_and_taken_back(&fixture, &key);
     fixture.expect(fixture.kubectl(&["get", "deployment", "web"]));
     fixture.expect(fixture.m1().cut_power());
     assert_eq!(data, hash_of(&image, Role::Data), "DATA was written to");
+}
+
+/// Over the network, by the real boot loader. It is the image that runs, once more, and nobody waits until it is good: that takes a minute on a real machine.
+fn an_image_that_is_sent_is_tried_and_taken_back(fixture: &Fixture, key: &Path) {
+    let image = fixture.expect(unified_kernel_image(&fixture.m1().plan().image));
+    let file = key.with_file_name("image.bundle");
+    bundle::make(&image, key, &file).expect("a bundle");
+    let file = file.display().to_string();
+    let before = fixture.expect(fixture.status());
+    // DATA is set aside, and so there is no snapshot.
+    let mut upgrade = fixture.cluster.mastctl();
+    upgrade.args(["upgrade", "m1", &file, "--again", "--accept-outage"]);
+    let begun = upgrade
+        .args(["--wait-timeout", "1s"])
+        .output()
+        .expect("mastctl runs");
+    let said = String::from_utf8_lossy(&begun.stderr);
+    assert_eq!(begun.status.code(), Some(3), "{said}");
+    assert!(said.contains("has the image in slot B"), "{said}");
+    fixture.wait_until("the trial", 3 * A_MINUTE, || match fixture.status() {
+        Ok(status) => {
+            let on_trial = status["installation"]["on_trial"] == true;
+            let is_next = status["node"]["boot_id"] != before["node"]["boot_id"];
+            Look::at(on_trial && is_next, || status["installation"].to_string())
+        }
+        Err(error) => Look::NotYet(chain(&error)),
+    });
+    let status = fixture.expect(fixture.status());
+    assert_eq!(status["installation"]["slot"], "B", "{status}");
+    fixture.expect(fixture.mastctl(&["rollback", "m1", "--accept-outage"]));
+    let status = fixture.expect(fixture.status());
+    assert_eq!(status["installation"]["slot"], "A", "{status}");
+    assert_eq!(status["installation"]["generation"], 1, "{status}");
+    let failed = &status["installation"]["failed"]["why"];
+    assert_eq!(*failed, "an operator has sent the node back", "{status}");
 }
 
 /// Any image (see `MASTHEAD_IMAGE`), by firmware, to a cluster that answers.

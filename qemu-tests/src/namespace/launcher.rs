@@ -32,7 +32,7 @@ use nix::{
 };
 
 use super::{
-    cgroup,
+    boot_disk, cgroup,
     disks::Disk,
     kernel::{self, Cloned},
     pid1,
@@ -145,6 +145,7 @@ impl Launcher {
             .attempt(|| format!("open the user namespace of {pid}"))?;
         root::build(
             plan,
+            &boot_disk::choose(plan, owner)?,
             &configuration.seed,
             &tree,
             user_namespace.as_fd(),

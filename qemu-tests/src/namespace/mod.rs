@@ -16,6 +16,7 @@
 //! | `protocol` | what lab and launcher say to each other |
 //! | `kernel` | the system calls that need `unsafe` |
 
+mod boot_disk;
 mod cgroup;
 mod disks;
 mod faults;

@@ -331,7 +331,7 @@ impl Shared {
         let configuration = Configuration {
             plan: self.plan.clone(),
             seed: state.seed.clone(),
-            timing_scale: 1.0,
+            timing_scale: self.plan.timing_scale,
             cgroup: self.machinery.group.of(&self.plan.name),
             disks: state.disks.clone(),
         };
@@ -404,9 +404,15 @@ impl Shared {
             Some(time) if time < SHORT_BOOT => state.short_boots + 1,
             _ => 0,
         };
+        let may_start = !state.stay_off && state.short_boots < SHORT_BOOTS_AT_MOST;
         match end {
             End::Cut => state.record(PowerChange::Cut),
             End::PowerOff => state.record(PowerChange::PoweredOff),
+            // A kernel that panics resets its machine, which boots from its disk again.
+            End::Crash { how } if self.plan.boots_from_disk && may_start => {
+                state.record(PowerChange::Crashed { how });
+                self.start_again(&mut state);
+            }
             End::Crash { how } => state.record(PowerChange::Crashed { how }),
             End::Reboot if state.stay_off => state.record(PowerChange::Cut),
             End::Reboot if state.short_boots >= SHORT_BOOTS_AT_MOST => {
@@ -415,14 +421,18 @@ impl Shared {
                 );
                 state.record(PowerChange::Crashed { how });
             }
-            End::Reboot => match self.start(&mut state) {
-                Ok(()) => state.record(PowerChange::Rebooted),
-                Err(error) => state.record(PowerChange::Crashed {
-                    how: format!("the start after a reboot failed: {}", chain(&error)),
-                }),
-            },
+            End::Reboot => self.start_again(&mut state),
         }
         self.supply.went_off(state);
+    }
+
+    fn start_again(self: &Arc<Self>, state: &mut State) {
+        match self.start(state) {
+            Ok(()) => state.record(PowerChange::Rebooted),
+            Err(error) => state.record(PowerChange::Crashed {
+                how: format!("the start after a reboot failed: {}", chain(&error)),
+            }),
+        }
     }
 }
 

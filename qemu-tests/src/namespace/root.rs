@@ -19,7 +19,7 @@ use rustix::{
     },
 };
 
-use super::{disks, kernel};
+use super::{boot_disk::Boot, disks, kernel};
 use crate::{
     error::{Attempt, Result},
     plan::NodePlan,
@@ -38,13 +38,14 @@ pub(super) const VISIBLE_SYS: &str = "dev/.lab/sys";
 /// is `owner` on the host.
 pub(super) fn build(
     plan: &NodePlan,
+    boot: &Boot,
     seed: &str,
     tree: &Path,
     user_namespace: BorrowedFd<'_>,
     owner: u32,
 ) -> Result<()> {
     fs::create_dir_all(tree).attempt(|| format!("make {}", tree.display()))?;
-    let image = disks::mount_root_image(&plan.image.join("root.erofs"))?;
+    let image = disks::mount_root_image(&boot.root)?;
     place(image, tree, "", Some(user_namespace))?;
     if let Some(changes) = &plan.root_changes {
         cover(changes, tree)?;
@@ -56,6 +57,17 @@ pub(super) fn build(
         .and_then(|()| fs::set_permissions(&seed_file, fs::Permissions::from_mode(0o400)))
         .and_then(|()| chown(&seed_file, Some(owner), Some(owner)))
         .attempt(|| format!("write {}", seed_file.display()))?;
+    if let Some(folder) = &boot.handed_in {
+        let target = host.join("boot");
+        fs::create_dir(&target).attempt(|| format!("make {}", target.display()))?;
+        let clone = open_tree(
+            CWD,
+            folder,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
+        .attempt(|| format!("bind {}", folder.display()))?;
+        attach(clone.as_fd(), &target)?;
+    }
 
     let dev = place(small_tmpfs("0755", owner)?, tree, "/dev", None)?;
     for name in DEVICES {

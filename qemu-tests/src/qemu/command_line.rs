@@ -8,7 +8,8 @@ use std::{
 
 use super::{BootPath, MachineOptions, SeedPath, acceleration::Acceleration};
 use crate::{
-    error::{Attempt, Error, Result},
+    error::{Attempt, Result},
+    image::unified_kernel_image,
     plan::NodePlan,
 };
 
@@ -180,20 +181,7 @@ pub(super) fn arguments(
 
 /// The folder that QEMU shows as an EFI system partition, with the image as the default loader.
 fn make_system_partition(plan: &NodePlan, files: &Files) -> Result<()> {
-    let image = fs::read_dir(&plan.image)
-        .attempt(|| format!("read {}", plan.image.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("masthead-") && path.extension().is_some_and(|end| end == "efi")
-        })
-        .ok_or_else(|| {
-            Error::Refused(format!(
-                "there is no masthead-VERSION.efi in {}: build the image first (make image)",
-                plan.image.display()
-            ))
-        })?;
+    let image = unified_kernel_image(&plan.image)?;
     let folder = files.system_partition().join("EFI/BOOT");
     fs::create_dir_all(&folder).attempt(|| format!("make {}", folder.display()))?;
     let loader = folder.join("BOOTX64.EFI");

@@ -85,7 +85,7 @@ pub(super) fn moves(bench: &Bench) -> Result<Measured> {
                 .goal(Statistic::Maximum, GOAL_MOVE_SECONDS),
             Figure::new("nobody was heard with it on the wire", "s", unheard)
                 .goal(Statistic::Maximum, GOAL_MOVE_SECONDS),
-            count("requests that failed, and their first retry, too", written.failed_twice())
+            count("requests that failed, and their first retry, too", written.failed_twice().len())
                 .goal(Statistic::Maximum, 0.0),
             count("acknowledged writes", written.count()),
         ],
