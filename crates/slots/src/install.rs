@@ -30,13 +30,6 @@ pub struct Source<'a, R> {
     pub boot_loader: &'a [u8],
 }
 
-/// What a partition starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Installed {
-    /// What is tried first.
-    pub entry: Entry,
-}
-
 /// Why nothing was installed.
 #[derive(Debug, Error)]
 pub enum InstallError {
@@ -65,10 +58,10 @@ pub enum InstallError {
     },
 }
 
-/// What the partition starts; none if it starts nothing, or what is on it is not ours.
+/// What the partition starts first; none if it starts nothing, or what is on it is not ours.
 pub fn installed<S: Storage>(
     partition: &mut Partition<S>,
-) -> Result<Option<Installed>, PartitionError> {
+) -> Result<Option<Entry>, PartitionError> {
     if partition
         .read(BOOT_LOADER)?
         .is_none_or(|content| content.is_empty())
@@ -76,8 +69,7 @@ pub fn installed<S: Storage>(
         return Ok(None);
     }
     let entries = entries(partition)?;
-    let first = Entry::first(&entries).cloned();
-    Ok(first.map(|entry| Installed { entry }))
+    Ok(Entry::first(&entries).cloned())
 }
 
 /// Makes the partition start this image, and nothing else. `release` is what the image is known to be.
@@ -85,7 +77,7 @@ pub fn install<S: Storage, R: Read + Seek>(
     partition: &mut Partition<S>,
     mut source: Source<'_, R>,
     release: &Release,
-) -> Result<Installed, InstallError> {
+) -> Result<Entry, InstallError> {
     let entry = Entry {
         generation: 1,
         tries: None,
@@ -121,5 +113,5 @@ pub fn install<S: Storage, R: Read + Seek>(
     if partition.read(BOOT_LOADER)?.as_deref() != Some(source.boot_loader) {
         return Err(InstallError::Differs { path: BOOT_LOADER });
     }
-    Ok(Installed { entry })
+    Ok(entry)
 }

@@ -34,4 +34,4 @@ pub mod upgrade;
 
 pub use entry::{Entry, Slot, Tries};
 pub use fat::{File, Partition, PartitionError};
-pub use install::{InstallError, Installed, Source, install, installed};
+pub use install::{InstallError, Source, install, installed};

@@ -51,7 +51,7 @@ fn put(recorder: &mut Recorder) {
         boot_loader: &boot_loader(),
     };
     let done = install(&mut partition, source, &release("1")).expect("installed");
-    assert_eq!((done.entry.generation, done.entry.slot), (1, Slot::A));
+    assert_eq!((done.generation, done.slot), (1, Slot::A));
 }
 
 /// What firmware and systemd-boot do with a disk: nothing, or start an image of that version.
@@ -69,7 +69,7 @@ fn starts(image: &Image) -> Result<Option<String>, String> {
         return Err("firmware starts half a boot loader".to_owned());
     }
     let found = installed(&mut partition).map_err(|error| error.to_string())?;
-    let entry = found.ok_or("the boot loader has no entry")?.entry;
+    let entry = found.ok_or("the boot loader has no entry")?;
     let image = partition.file(entry.slot.path());
     let mut image = image
         .ok()

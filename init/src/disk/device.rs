@@ -1,4 +1,4 @@
-//! A block device as the partition table is written to.
+//! A block device, a whole disk or a partition, as its bytes are written to.
 #![expect(
     unsafe_code,
     reason = "re-reading a partition table is an ioctl that no safe crate offers"
@@ -11,20 +11,21 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use masthead_disk_layout::Storage;
+use rustix::fs::{Advice, fadvise};
 
 nix::ioctl_none!(
     /// `BLKRRPART`, linux/fs.h.
     reread_partition_table, 0x12, 95
 );
 
-/// A whole disk, opened for ourselves alone.
+/// The device, opened for ourselves alone. What was waited for is read from the disk again, and not from memory.
 #[derive(Debug)]
-pub(super) struct Device(File);
+pub(crate) struct Device(File);
 
 impl Device {
     /// Opens it for writing. `O_EXCL` on a block device fails with `EBUSY` while anything on it is
     /// mounted or held by another driver (open(2)).
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -65,6 +66,8 @@ impl Seek for Device {
 
 impl Storage for Device {
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_all()
+        self.0.sync_all()?;
+        // The whole of it: what is clean leaves the kernel's memory.
+        Ok(fadvise(&self.0, 0, None, Advice::DontNeed)?)
     }
 }

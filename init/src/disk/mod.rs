@@ -7,7 +7,7 @@
 //! A node without its disk waits here and says for what; nothing is written before the choice is
 //! beyond doubt. In a namespace the lab hands in mounted file systems.
 
-mod device;
+pub(crate) mod device;
 pub mod discover;
 pub mod health;
 pub mod prepare;

@@ -5,7 +5,6 @@
 
 mod next_init;
 mod own_disk;
-mod partition;
 mod source;
 pub mod step;
 mod trusted;
@@ -15,15 +14,15 @@ use std::path::{Path, PathBuf};
 
 use masthead_api::status::{Installation, InstallationState};
 use masthead_api::{Reason, ReasonCode, Timestamp};
-use masthead_slots::{Entry, InstallError, Installed, Partition, PartitionError, Source};
+use masthead_slots::{Entry, InstallError, Partition, PartitionError, Source};
 use thiserror::Error;
 
+use crate::disk::device::Device;
 use crate::error_chain::with_sources;
 use crate::node::{Facility, NodeKind};
 use crate::volume::Mounts;
 pub use next_init::{NextInitError, takes_seed};
 pub use own_disk::{BootDisk, OwnDisk, OwnDiskError};
-use partition::SystemPartition;
 use source::{Medium, NotFound};
 pub use trusted::{TrustError, trusted};
 
@@ -75,7 +74,7 @@ enum Failure {
 /// medium that was forgotten in the drive.
 pub fn bring_up(place: &Place, mounts: &dyn Mounts) -> Installation {
     let outcome = match attempt(place, mounts) {
-        Ok(installed) => told(installed.entry),
+        Ok(entry) => told(entry),
         Err(failure) => {
             let code = match failure {
                 Failure::NotFound(_) => ReasonCode::ImageNotFound,
@@ -131,9 +130,9 @@ fn told(entry: Entry) -> Installation {
     }
 }
 
-fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Installed, Failure> {
+fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Entry, Failure> {
     let open = || {
-        SystemPartition::open(&place.device).map_err(|source| Failure::Open {
+        Device::open(&place.device).map_err(|source| Failure::Open {
             device: place.device.clone(),
             source,
         })

@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::next_init;
-use super::partition::SystemPartition;
+use crate::disk::device::Device;
 use crate::disk::discover::{Roots, disks};
 use crate::disk::prepare::partition_path;
 use crate::node::{Facility, NodeKind};
@@ -237,13 +237,13 @@ impl OwnDisk {
         read.map_err(|source| failed(&self.meta, source))
     }
 
-    fn open(&self) -> Result<Partition<SystemPartition>, OwnDiskError> {
+    fn open(&self) -> Result<Partition<Device>, OwnDiskError> {
         Ok(Partition::open(open(&self.system)?)?)
     }
 }
 
-fn open(path: &Path) -> Result<SystemPartition, OwnDiskError> {
-    SystemPartition::open(path).map_err(|source| failed(path, source))
+fn open(path: &Path) -> Result<Device, OwnDiskError> {
+    Device::open(path).map_err(|source| failed(path, source))
 }
 
 fn failed(device: &Path, source: io::Error) -> OwnDiskError {

@@ -55,12 +55,12 @@ impl Machine {
         fs::write(path, content).unwrap();
     }
 
-    fn device(&self, name: &str, bytes: u64) -> SystemPartition {
+    fn device(&self, name: &str, bytes: u64) -> Device {
         let path = format!("dev/{name}");
         self.write(&path, "");
         let file = fs::File::options().write(true).open(self.path(&path));
         file.unwrap().set_len(bytes).unwrap();
-        SystemPartition::open(&self.path(&path)).unwrap()
+        Device::open(&self.path(&path)).unwrap()
     }
 
     fn variable(&self, name: &str, text: &str) {
@@ -86,7 +86,7 @@ impl Machine {
     }
 
     fn names(&self) -> Vec<String> {
-        let system = SystemPartition::open(&self.path("dev/vda2")).unwrap();
+        let system = Device::open(&self.path("dev/vda2")).unwrap();
         let mut system = Partition::open(system).unwrap();
         system.names(Entry::FOLDER).unwrap()
     }

@@ -19,11 +19,9 @@ use tokio::time::{Instant, sleep_until};
 use super::board::{Publishers, Shared};
 use super::boot::TRY_AGAIN;
 use super::ending;
-use super::next_image::NextImage;
-use crate::disk::data_is_in_memory;
+use super::next_image::{NextImage, take_snapshot};
 use crate::disruption::{Held, Lock, LockSeen, Situation, has_quorum, under_way};
 use crate::error_chain::with_sources;
-use crate::etcd::snapshot;
 use crate::link::{Ending, SupervisorLink};
 use crate::management::{PowerAction, PowerCommand};
 
@@ -168,7 +166,7 @@ impl DisruptionTask {
             refuse(&look.plan)?;
         }
         if next.is_some() {
-            self.take_snapshot(word).await?;
+            take_snapshot(&self.board, word.accept_outage).await?;
         }
         look.plan.takes_lock = taken.is_some();
         if let Some(to) = look.plan.hand_over_to.take() {
@@ -194,33 +192,6 @@ impl DisruptionTask {
             return Err(error);
         }
         Ok(look.plan)
-    }
-
-    /// What etcd holds, before anything new writes to it.
-    async fn take_snapshot(&self, word: &PowerCommand) -> Result<(), ApiError> {
-        let Some(members) = self.board.members() else {
-            return Ok(());
-        };
-        let taken = if data_is_in_memory() {
-            Err("DATA is kept in memory at present, and would be gone with the reboot".to_owned())
-        } else {
-            let taken = snapshot::take(&members).await;
-            taken.map_err(|error| with_sources(&error))
-        };
-        match taken {
-            Ok(path) => {
-                tracing::info!(path = %path.display(), "etcd's snapshot is taken");
-                Ok(())
-            }
-            Err(why) if word.accept_outage => {
-                tracing::warn!(why, "the node goes on without a snapshot of etcd");
-                Ok(())
-            }
-            Err(why) => Err(conflict(
-                &format!("No snapshot of etcd can be taken: {why}"),
-                "See `mastctl status` for the node's disk and its etcd; --accept-outage goes without a snapshot.",
-            )),
-        }
     }
 
     /// The lock and what it is held as; none when the node goes without.

@@ -10,7 +10,9 @@ use tokio::sync::OwnedMutexGuard;
 use super::board::Board;
 use super::staging::{self, Refusal, claim};
 use super::trial::on;
+use crate::disk::data_is_in_memory;
 use crate::error_chain::with_sources;
+use crate::etcd::snapshot;
 use crate::management::PowerAction;
 use crate::slots::{OwnDisk, OwnDiskError, step};
 
@@ -92,6 +94,33 @@ impl NextImage {
     }
 }
 
+/// What etcd holds, before anything new writes to it.
+pub(super) async fn take_snapshot(board: &Board, accept_outage: bool) -> Result<(), ApiError> {
+    let Some(members) = board.members() else {
+        return Ok(());
+    };
+    let taken = if data_is_in_memory() {
+        Err("DATA is kept in memory at present, and would be gone with the reboot".to_owned())
+    } else {
+        let taken = snapshot::take(&members).await;
+        taken.map_err(|error| with_sources(&error))
+    };
+    match taken {
+        Ok(path) => {
+            tracing::info!(path = %path.display(), "etcd's snapshot is taken");
+            Ok(())
+        }
+        Err(why) if accept_outage => {
+            tracing::warn!(why, "the node goes on without a snapshot of etcd");
+            Ok(())
+        }
+        Err(why) => Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!("no snapshot of etcd can be taken: {why}"),
+            "See `mastctl status` for the node's disk and its etcd; --accept-outage goes without a snapshot.",
+        )),
+    }
+}
 type Look = fn(&OwnDisk) -> Result<Staged, OwnDiskError>;
 
 fn image_of(staged: Staged) -> Image {
