@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use bytes::Bytes;
 use masthead_api::routes::MAX_BUNDLE;
+use masthead_api::upgrade::Image;
 use masthead_bundle::Unverified;
 use tokio::sync::mpsc;
 
@@ -22,6 +23,8 @@ const PIECES: usize = 4;
 pub(super) struct Source {
     file: File,
     head: Vec<u8>,
+    /// What it says that it holds.
+    pub(super) image: Image,
     /// Bytes of the whole.
     pub(super) size: u64,
 }
@@ -56,6 +59,12 @@ impl Source {
         Ok(Self {
             file,
             head: said.head,
+            image: Image {
+                version: said.header.version,
+                image: said.header.image,
+                kubernetes: said.header.kubernetes,
+                etcd: said.header.etcd,
+            },
             size,
         })
     }

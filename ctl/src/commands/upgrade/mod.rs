@@ -46,24 +46,26 @@ pub(super) async fn run(session: &Session, arguments: Upgrade) -> Result<(), Fai
     let source = Source::open(&bundle, &Progress::of("the bundle", session.output()))?;
     let targets = chosen(session, &words, all).await?;
     let masters = clients(session, targets)?;
-    // Nobody is upgraded of whom one is known to refuse.
-    let mut wanted = Vec::new();
-    for (master, status) in in_order(masters).await? {
-        let answer = master.would_take(&source).await?;
-        wanted.push((master, status, answer.image));
-    }
-    if options.plan {
-        return plan(session, &source, &wanted, &options, again).await;
-    }
     let wish = Wish {
         source: &source,
         options: &options,
         again,
         output: session.output(),
     };
+    let wanted = in_order(masters).await?;
+    // Nobody is upgraded where one of them is known to refuse.
+    for (master, status) in &wanted {
+        if wish.stand(status) == Stand::Elsewhere {
+            master.would_take(&source).await?;
+        }
+    }
+    if options.plan {
+        return plan(session, &wanted, &wish).await;
+    }
+    let image = &source.image;
     let mut done = Vec::new();
-    for (master, status, image) in &wanted {
-        let result = one(master, status, image, &wish).await;
+    for (master, status) in &wanted {
+        let result = one(master, status, &wish).await;
         let outcome = result.map_err(|failure| {
             if done.is_empty() {
                 failure
@@ -73,12 +75,12 @@ pub(super) async fn run(session: &Session, arguments: Upgrade) -> Result<(), Fai
         })?;
         done.push(json!({ "node": master.name, "version": image.version, "image": image.image, "outcome": outcome }));
     }
-    let names: Vec<_> = wanted.iter().map(|(master, ..)| &*master.name).collect();
+    let names: Vec<_> = wanted.iter().map(|(master, _)| &*master.name).collect();
     let Image {
         version,
         kubernetes,
         ..
-    } = &wanted[0].2;
+    } = image;
     let text = format!(
         "{}: Masthead {version} with Kubernetes {kubernetes}\n",
         names.join(", ")
@@ -98,39 +100,58 @@ struct Wish<'a> {
     output: Output,
 }
 
+/// How a master stands to the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// It runs it, and it is good.
+    There,
+    /// It runs it, on trial.
+    OnTrial,
+    /// It runs another one, or is to be given this one again.
+    Elsewhere,
+}
+
+impl Wish<'_> {
+    fn stand(&self, status: &Status) -> Stand {
+        let installation = status.installation.as_ref();
+        let on_trial = installation.is_some_and(|installation| installation.on_trial);
+        let runs_it = status.node.image == self.source.image.image;
+        match (runs_it, on_trial, self.again) {
+            (true, false, false) => Stand::There,
+            (true, true, false) => Stand::OnTrial,
+            _ => Stand::Elsewhere,
+        }
+    }
+}
+
 /// One master, wherever it stands: an upgrade that another `mastctl` has begun is waited for.
-async fn one(
-    master: &Master,
-    before: &Status,
-    image: &Image,
-    wish: &Wish<'_>,
-) -> Result<&'static str, Failure> {
+async fn one(master: &Master, before: &Status, wish: &Wish<'_>) -> Result<&'static str, Failure> {
     let progress = Progress::of(&master.name, wish.output);
     let patience = patience(wish.options, before);
-    if before.node.image == image.image && !wish.again {
-        let on_trial = before
-            .installation
-            .as_ref()
-            .is_some_and(|installation| installation.on_trial);
-        if !on_trial {
+    let image = &wish.source.image.image;
+    match wish.stand(before) {
+        Stand::There => {
             progress.done("runs this image already");
             return Ok("unchanged");
         }
-        let awaited = Awaited {
-            boot_id: None,
-            image: image.image.clone(),
-        };
-        master.wait(&awaited, patience, &progress).await?;
-        progress.done("is good");
-        return Ok("upgraded");
+        Stand::OnTrial => {
+            let awaited = Awaited {
+                boot_id: None,
+                image: image.clone(),
+            };
+            master.wait(&awaited, patience, &progress).await?;
+            progress.done("is good");
+            return Ok("upgraded");
+        }
+        Stand::Elsewhere => {}
     }
     let staged = master.send(wish.source, &progress).await?;
     progress.note(&format!(
         "has the image in slot {}, and takes the disruption lock",
         staged.slot.as_deref().unwrap_or("?")
     ));
-    let answer = master.upgrade(&image.image, wish.options).await?;
-    await_good(master, answer, &image.image, patience, &progress).await?;
+    let answer = master.upgrade(image, wish.options).await?;
+    await_good(master, answer, image, patience, &progress).await?;
     Ok("upgraded")
 }
 
@@ -184,30 +205,31 @@ pub(super) async fn back(session: &Session, arguments: Rollback) -> Result<(), F
 /// Says what would be done.
 async fn plan(
     session: &Session,
-    source: &Source,
-    wanted: &[(Master, Status, Image)],
-    options: &UpgradeOptions,
-    again: bool,
+    wanted: &[(Master, Status)],
+    wish: &Wish<'_>,
 ) -> Result<(), Failure> {
     let mut answers = Vec::new();
     let mut text = String::new();
-    for (master, status, image) in wanted {
+    let image = &wish.source.image;
+    for (master, status) in wanted {
         let (name, node) = (&master.name, &status.node);
-        if node.image == image.image && !again {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{name} runs this image already: left alone");
-            continue;
-        }
-        let _ = writeln!(
-            text,
-            "{name}: from Masthead {} with Kubernetes {} to {} with {}; {} are sent to the slot that does not run",
-            node.version,
-            node.kubernetes,
-            image.version,
-            image.kubernetes,
-            size(source.size)
-        );
-        answers.push(master.upgrade(&image.image, options).await?);
+        // Writing to a string does not fail.
+        let _ = match wish.stand(status) {
+            Stand::There => writeln!(text, "{name} runs this image already: left alone"),
+            Stand::OnTrial => writeln!(text, "{name} runs this image, on trial: waited for"),
+            Stand::Elsewhere => {
+                answers.push(master.upgrade(&image.image, wish.options).await?);
+                writeln!(
+                    text,
+                    "{name}: from Masthead {} with Kubernetes {} to {} with {}; {} are sent to the slot that does not run",
+                    node.version,
+                    node.kubernetes,
+                    image.version,
+                    image.kubernetes,
+                    size(wish.source.size)
+                )
+            }
+        };
     }
     power_plan::show_after(session, &text, &answers)
 }
