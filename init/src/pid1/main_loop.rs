@@ -16,6 +16,7 @@ use super::exits::{CAPACITY, ExitTable, Origin};
 use super::finish;
 use super::log::say;
 use super::watch::{Order, Watch};
+use super::watchdog::Watchdog;
 use super::zombie;
 use crate::link::{
     self, Ending, Exit, FromPid1, FromSupervisor, Pid1Link, PreviousEnd, ProcessKey, Received,
@@ -38,6 +39,7 @@ pub struct MainLoop<'a> {
     supervisor: Option<Supervisor>,
     starts: u32,
     previous_end: PreviousEnd,
+    watchdog: Option<Watchdog>,
 }
 
 #[derive(Debug)]
@@ -65,8 +67,12 @@ fn signals() -> SigSet {
 
 impl<'a> MainLoop<'a> {
     /// Takes the signals that PID 1 acts on, which are blocked since its first moment. `program` is what
-    /// is started as the supervisor.
-    pub fn new(options: &'a NodeOptions, program: &'a Program) -> Result<Self, Errno> {
+    /// is started as the supervisor, and `watchdog` what is fed.
+    pub(super) fn new(
+        options: &'a NodeOptions,
+        program: &'a Program,
+        watchdog: Option<Watchdog>,
+    ) -> Result<Self, Errno> {
         Ok(Self {
             options,
             program,
@@ -80,6 +86,7 @@ impl<'a> MainLoop<'a> {
             supervisor: None,
             starts: 0,
             previous_end: PreviousEnd::None,
+            watchdog,
         })
     }
 
@@ -95,8 +102,18 @@ impl<'a> MainLoop<'a> {
                 return ending;
             }
             self.send_owed();
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.feed(now());
+            }
             self.wait();
         }
+    }
+
+    /// No supervisor has said anything for very long: a machine that serves nobody is to become another one, or at least absent.
+    fn give_up(&mut self) -> Option<Ending> {
+        say!("no supervisor has said anything for too long: rebooting");
+        let step = self.shutdown.request(now(), Ending::Reboot)?;
+        Self::carry_out(step)
     }
 
     fn take_signals(&mut self) {
@@ -240,6 +257,7 @@ impl<'a> MainLoop<'a> {
                 Some(Order::Start) => self.start_supervisor(),
                 Some(Order::Kill) => self.kill_silent_supervisor(),
                 Some(Order::Abandon) => self.abandon_supervisor(),
+                Some(Order::GiveUp) => return self.give_up(),
                 None => {}
             }
         }
@@ -383,7 +401,9 @@ impl<'a> MainLoop<'a> {
             .watch
             .wake_at()
             .filter(|_| self.shutdown.wants_supervisor());
-        let wake_at = [watch, self.shutdown.wake_at()].into_iter().flatten().min();
+        let watchdog = self.watchdog.as_ref().map(Watchdog::wake_at);
+        let times = [watch, watchdog, self.shutdown.wake_at()];
+        let wake_at = times.into_iter().flatten().min();
         let timeout = wake_at.map(|instant| {
             let wait = instant.since(now());
             Timespec {

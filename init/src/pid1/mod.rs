@@ -7,7 +7,7 @@
 //! | [`main_loop`] | signals, the link, children and deadlines, with nothing allocated |
 //! | [`watch`], [`ending`], [`exits`] | its decisions, without effects: when to start or kill a supervisor, the phases of a shutdown, the exits that are not acknowledged |
 //! | [`finish`] | the last processes, the file systems, `reboot(2)` |
-//! | [`children`], [`footprint`] | what needs `unsafe`; the last one gives memory back |
+//! | [`children`], [`watchdog`], [`footprint`] | what needs `unsafe`; the last one gives memory back |
 //! | [`log`], [`zombie`] | lines on the console; what `/proc` says of the dead |
 //!
 //! It never ends by a panic: what cannot go on is said on the console, and the node reboots.
@@ -26,6 +26,7 @@ pub mod main_loop;
 pub mod modules;
 pub mod mounts;
 pub mod watch;
+mod watchdog;
 mod zombie;
 
 use std::convert::Infallible;
@@ -46,6 +47,7 @@ use self::children::Program;
 use self::finish::give_up;
 use self::log::say;
 use self::main_loop::MainLoop;
+use self::watchdog::Watchdog;
 use crate::link::SUPERVISOR_LINK_FD;
 use crate::listeners;
 use crate::node::{Facility, NodeKind, NodeOptions, SCALE_IN_FIRMWARE};
@@ -99,6 +101,26 @@ fn not_by_panic(
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The second stage and the loop; it returns only when it cannot go on.
+/// A machine without one is a machine that hangs for good when it hangs.
+fn watchdog(options: &NodeOptions) -> Option<Watchdog> {
+    if !options.kind.has(Facility::Watchdog) {
+        return None;
+    }
+    match Watchdog::start(Path::new(watchdog::DEVICE), options.scale, main_loop::now()) {
+        Ok((watchdog, timeout)) => {
+            say!(
+                "the watchdog resets this machine after {} s without PID 1",
+                timeout.as_secs()
+            );
+            Some(watchdog)
+        }
+        Err(error) => {
+            say!("no watchdog: {}: {error}", watchdog::DEVICE);
+            None
+        }
+    }
+}
+
 fn boot(
     kind: NodeKind,
     supervisor: &OsStr,
@@ -107,7 +129,7 @@ fn boot(
     let mut options = NodeOptions::of_pid1(arguments)?;
     let leaf = prepare(&mut options)?;
     let supervisor = supervisor_program(supervisor, &options, leaf)?;
-    let main_loop = MainLoop::new(&options, &supervisor)?;
+    let main_loop = MainLoop::new(&options, &supervisor, watchdog(&options))?;
     if let Err(error) = footprint::forget_start_up() {
         say!("the memory of the start-up is kept: {error}");
     }

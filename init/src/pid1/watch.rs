@@ -16,6 +16,10 @@ pub const TO_DIE: Duration = Duration::from_secs(1);
 pub const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 /// The longest wait before a start: a supervisor is always tried again.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// Without a word from any supervisor for so long the node is no master any more, whatever still runs on it: it reboots.
+pub const FORSAKEN: Duration = Duration::from_secs(5 * 60);
+/// Who looks more seldom than this stood still meanwhile.
+const STOOD_STILL: Duration = Duration::from_secs(60);
 /// One that lived so long is replaced at once, as if none had failed before.
 pub const STEADY: Duration = Duration::from_secs(30);
 
@@ -25,6 +29,9 @@ pub struct Watch {
     scale: Scale,
     state: State,
     failures: u32,
+    /// When a supervisor said something last, or the first one was due.
+    heard: BootTime,
+    looked: BootTime,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +57,8 @@ pub enum Order {
     Kill,
     /// Wait no longer for the death of the one that was killed, and say [`Watch::ended`].
     Abandon,
+    /// Reboot: starting supervisors does not help.
+    GiveUp,
 }
 
 impl Watch {
@@ -59,6 +68,8 @@ impl Watch {
             scale,
             state: State::Waiting { start_at: now },
             failures: 0,
+            heard: now,
+            looked: now,
         }
     }
 
@@ -74,6 +85,7 @@ impl Watch {
 
     /// It beat.
     pub fn beat(&mut self, now: BootTime) {
+        self.heard = now;
         if let State::Running {
             period, deadline, ..
         } = &mut self.state
@@ -119,6 +131,15 @@ impl Watch {
     /// A deadline that is long past says that this process itself stood still (a stopped machine, a
     /// saved one): then nobody's silence counts, and the supervisor gets a new period.
     pub fn due(&mut self, now: BootTime) -> Option<Order> {
+        if now.since(self.looked) > self.scale * STOOD_STILL {
+            self.heard = now;
+        }
+        self.looked = now;
+        if now.since(self.heard) >= self.scale * FORSAKEN {
+            // Once: what follows has deadlines of its own.
+            self.heard = now;
+            return Some(Order::GiveUp);
+        }
         match &mut self.state {
             State::Waiting { start_at } => (now >= *start_at).then_some(Order::Start),
             State::Running {
@@ -196,6 +217,32 @@ mod tests {
         watch.beat(at(0));
         assert_eq!(watch.due(at(49_999)), None);
         assert_eq!(watch.due(at(50_000)), Some(Order::Kill));
+    }
+
+    #[test]
+    fn supervisors_that_never_say_anything_lead_to_a_reboot_after_five_minutes() {
+        let mut watch = Watch::new(at(0), Scale::REAL);
+        let mut orders = Vec::new();
+        for now in (0..700_000).step_by(100) {
+            match watch.due(at(now)) {
+                // Each dies at once.
+                Some(Order::Start) => {
+                    watch.started(at(now));
+                    watch.ended(at(now));
+                }
+                Some(order) => orders.push((now, order)),
+                None => {}
+            }
+        }
+        assert_eq!(orders, [(300_000, Order::GiveUp), (600_000, Order::GiveUp)]);
+        // One word is enough, and a machine that stood still heard none.
+        watch.started(at(700_000));
+        watch.beat(at(700_000));
+        for now in (700_000..990_000).step_by(4_000) {
+            watch.beat(at(now));
+            assert_eq!(watch.due(at(now)), None);
+        }
+        assert_eq!(watch.due(at(9_000_000)), None);
     }
 
     #[test]
