@@ -314,11 +314,11 @@ fn a_shorter_hold_is_sent_when_the_kernel_has_a_shorter_deadline() {
         let Record::Held(held) = record else {
             panic!("{record:?}")
         };
-        if held.terms.hold == millis(250) {
-            assert!(before > sent + millis(250));
+        if held.terms.hold == millis(200) {
+            assert!(before > sent + millis(200));
             assert_eq!(
                 node.gate,
-                Some(sent + millis(250)),
+                Some(sent + millis(200)),
                 "before anybody answers"
             );
             return;
