@@ -32,13 +32,18 @@ use masthead_lab::{
 };
 
 const WRITERS: usize = 8;
-/// As clients have it that wait for an answer, and try again once.
-const PATIENT: Pace = Pace {
-    timeout: Duration::from_secs(10),
+/// As clients have it that try again once: a first segment that was lost is sent again after a second, which is too late for them.
+const IMPATIENT: Pace = Pace {
+    timeout: Duration::from_secs(1),
     pause: Duration::from_millis(50),
     retry: Pace::CALM,
 };
-/// The same, at once: whoever lets go of the address has not let go of it yet.
+/// The same of clients that wait for an answer.
+const PATIENT: Pace = Pace {
+    timeout: Duration::from_secs(10),
+    ..IMPATIENT
+};
+/// At once: whoever lets go of the address has not let go of it yet.
 const HASTY: Pace = Pace {
     pause: Duration::ZERO,
     retry: Duration::ZERO,
@@ -180,7 +185,7 @@ fn wait_for_event(fixture: &Fixture, watcher: &Watcher, through: &str, name: &st
 
 /// Each master in turn: the address is handed to it, and then it reboots, with the address.
 fn moves_and_reboots_fail_no_request_twice(fixture: &Fixture) {
-    let writers = Writers::through_endpoint(&fixture.cluster, WRITERS, PATIENT);
+    let writers = Writers::through_endpoint(&fixture.cluster, WRITERS, IMPATIENT);
     let writers = fixture.expect(writers);
     goes_on(fixture, &writers);
     for name in THREE {

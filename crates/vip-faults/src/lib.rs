@@ -154,7 +154,7 @@ impl Broken {
                 self.sent.insert(*nonce, (hold, *expected));
             }
             Action::SetGate(until) => self.open = *until,
-            Action::DestroyConnections => self.releasing = true,
+            Action::LeaveClients { .. } => self.releasing = true,
             _ => {}
         }
     }

@@ -89,8 +89,8 @@ pub enum Event {
     GateSet(Option<BootTime>),
     /// The answer to [`Action::SetAddress`].
     AddressSet(bool),
-    /// The answer to [`Action::DestroyConnections`].
-    ConnectionsDestroyed,
+    /// The answer to [`Action::LeaveClients`].
+    ClientsLeft,
     /// The answer to [`Action::ProbeAddress`]: the hardware address that answered, if one did.
     Probed(Option<String>),
     /// An operator's word, or a node about to stop: let go of the address, to this master if it is named.
@@ -135,8 +135,12 @@ pub enum Action {
     SetAddress(bool),
     /// Tell the neighbours where the address is, at once and repeatedly, while the gate is open.
     Announce(bool),
-    /// Reset the connections to the address, so that clients make new ones at once.
-    DestroyConnections,
+    /// See to it that the clients make new connections at once: `followed` by another owner, which tells them if it knows them; otherwise this node
+    /// resets their connections, while they can still hear it.
+    LeaveClients {
+        /// Whether another master is to take the address now.
+        followed: bool,
+    },
     /// Ask the network whether anybody else answers for the address.
     ProbeAddress,
     /// For the log and for people.

@@ -148,9 +148,9 @@ impl Ownership {
             Event::OwnerSaid(name) => self.owner_said(now, name),
             Event::GateSet(until) => self.gate.answered(until),
             Event::AddressSet(there) => self.address.answered(there),
-            Event::ConnectionsDestroyed => {
+            Event::ClientsLeft => {
                 if let State::Releasing(releasing) = &mut self.state {
-                    releasing.connections_destroyed();
+                    releasing.clients_left();
                 }
             }
             Event::Probed(answer) => {

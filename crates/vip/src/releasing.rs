@@ -1,4 +1,4 @@
-//! Letting go of the address, in an order in which nobody notices: clients make new connections, the gate is closed, the
+//! Letting go of the address, in an order in which nobody notices: the clients are left to the next owner, or make new connections, the gate is closed, the
 //! address is gone, and only then the record says who may take it. While it is frozen it cannot say so: whoever misses the owner takes it.
 
 use masthead_machine::BootTime;
@@ -20,8 +20,8 @@ pub(crate) struct Releasing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// While the gate is open, so that the clients hear of it; given up then.
-    Resetting {
+    /// While the gate is open, so that the clients can hear of it; given up then.
+    Leaving {
         until: BootTime,
     },
     Closing,
@@ -29,8 +29,8 @@ enum Stage {
 }
 
 impl Releasing {
-    pub(crate) fn connections_destroyed(&mut self) {
-        if let Stage::Resetting { .. } = self.stage {
+    pub(crate) fn clients_left(&mut self) {
+        if let Stage::Leaving { .. } = self.stage {
             self.stage = Stage::Closing;
         }
     }
@@ -38,7 +38,7 @@ impl Releasing {
     /// When there is something to do next, if time alone leads there.
     pub(crate) fn deadline(&self) -> Option<BootTime> {
         match self.stage {
-            Stage::Resetting { until } => Some(until),
+            Stage::Leaving { until } => Some(until),
             Stage::Closing => None,
             Stage::Telling => Some(self.send_at),
         }
@@ -59,8 +59,9 @@ impl Ownership {
         let heir = heir.or_else(|| self.heir(now).cloned());
         let open = self.gate.open_until().is_some_and(|until| until > now);
         let stage = if open {
-            actions.push(Action::DestroyConnections);
-            Stage::Resetting {
+            let followed = heir.is_some();
+            actions.push(Action::LeaveClients { followed });
+            Stage::Leaving {
                 until: now + self.measured.terms().gap,
             }
         } else {
@@ -87,7 +88,7 @@ impl Ownership {
         let State::Releasing(releasing) = &mut self.state else {
             return None;
         };
-        if let Stage::Resetting { until } = releasing.stage {
+        if let Stage::Leaving { until } = releasing.stage {
             if until > now {
                 // Not prolonged any more.
                 return Some((open, true));

@@ -289,9 +289,9 @@ fn an_owner_that_cannot_serve_lets_go_only_for_one_that_can() {
     let mut node = Node::owning();
     assert_eq!(node.hear(Event::Ready(false)), []);
     let actions = node.hear(Event::OtherReady("m3".to_owned()));
-    assert_eq!(actions, [Action::DestroyConnections]);
+    assert_eq!(actions, [Action::LeaveClients { followed: true }]);
     assert!(node.gate.is_some() && node.address, "until they are reset");
-    let (nonce, expected, record) = Node::transaction(&node.hear(Event::ConnectionsDestroyed));
+    let (nonce, expected, record) = Node::transaction(&node.hear(Event::ClientsLeft));
     assert_eq!((node.gate, node.address, expected), (None, false, 11));
     let Record::Free(free) = record else {
         panic!("{record:?}")
@@ -465,7 +465,7 @@ fn when_nobody_takes_it_one_does_that_cannot_serve_any_more() {
     assert!(node.notes.contains(&Note::KeptUnready));
     // And lets go when another one can.
     let actions = node.hear(Event::OtherReady("m2".to_owned()));
-    assert_eq!(actions, [Action::DestroyConnections]);
+    assert_eq!(actions, [Action::LeaveClients { followed: true }]);
     // Nobody has owned it yet, and there is nothing to keep up.
     let mut first = Node::beside(at(1000), seen(5, None));
     first.hear(Event::Ready(false));
@@ -477,7 +477,7 @@ fn who_was_offered_the_address_and_did_not_come_is_not_offered_it_again_at_once(
     let mut node = Node::owning();
     node.hear(Event::Ready(false));
     node.hear(Event::OtherReady("m3".to_owned()));
-    let (nonce, ..) = Node::transaction(&node.hear(Event::ConnectionsDestroyed));
+    let (nonce, ..) = Node::transaction(&node.hear(Event::ClientsLeft));
     let decision = Decision::Done(13);
     let read = node.hear(Event::Decided { nonce, decision });
     assert!(matches!(*read, [Action::Read(_)]), "{read:?}");
@@ -497,7 +497,7 @@ fn who_was_offered_the_address_and_did_not_come_is_not_offered_it_again_at_once(
         node.ownership.standing(),
         Standing::Owner(Some(_))
     ));
-    let lets_go = |actions: &[Action]| actions.contains(&Action::DestroyConnections);
+    let lets_go = |actions: &[Action]| actions.contains(&Action::LeaveClients { followed: true });
     assert!(
         !lets_go(&node.hear(Event::OtherReady("m3".to_owned()))),
         "to m3"
@@ -528,7 +528,7 @@ fn a_frozen_address_is_not_let_go_of_when_nobody_could_take_it_any_more() {
         let mut node = owning_round_after(round);
         node.hear(Event::Ready(false));
         let actions = node.hear(Event::OtherReady("m2".to_owned()));
-        let is_let_go = actions.contains(&Action::DestroyConnections);
+        let is_let_go = actions.contains(&Action::LeaveClients { followed: true });
         assert_eq!(is_let_go, lets_go, "the round after {round}");
     }
 }
@@ -539,7 +539,7 @@ fn what_was_known_of_space_and_owner_is_forgotten_when_somebody_writes() {
     node.hear(Event::OwnerSaid("m3".to_owned()));
     node.hear(Event::Ready(false));
     node.hear(Event::OtherReady("m2".to_owned()));
-    let (nonce, ..) = question(&node.hear(Event::ConnectionsDestroyed));
+    let (nonce, ..) = question(&node.hear(Event::ClientsLeft));
     let decision = Decision::Done(9);
     node.hear(Event::Decided { nonce, decision });
     assert_eq!(

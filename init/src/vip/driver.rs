@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::announcing::Announcing;
 use super::deciding::{Decides, Deciding};
-use super::exchange::Heard;
+use super::exchange::{Heard, Teller};
 use super::gatekeeper::Gatekeeper;
 use super::interface::{Interface, Placement};
 use super::report::{Circumstances, Story};
@@ -44,6 +44,7 @@ pub(super) struct Place {
     pub(super) gates: Gatekeeper,
     pub(super) network: watch::Receiver<Network>,
     pub(super) heard: Arc<Heard>,
+    pub(super) teller: Teller,
     pub(super) scale: Scale,
 }
 
@@ -167,18 +168,18 @@ impl Driver {
                 running.announcing = Some(Announcing::begin(device, address, place.scale, network));
                 self.tell_clients();
             }
-            Action::DestroyConnections => {
-                let (gates, local) = (place.gates.clone(), self.local());
+            Action::LeaveClients { followed } => {
+                let (gates, teller, local) =
+                    (place.gates.clone(), place.teller.clone(), self.local());
                 self.answer(running, async move {
-                    gates.refuse_new(address).await;
-                    // The kernel answers at once.
-                    match connections::destroy(local) {
-                        Ok(number) => tracing::info!(%address, number, "connections are reset"),
-                        Err(error) => {
-                            tracing::warn!(%address, %error, "connections cannot be reset; clients notice by themselves");
-                        }
+                    // Whoever is reset comes back at once, and is heard only where the next owner is there by then.
+                    if followed && teller.tell_now(address).await {
+                        tracing::info!(%address, "the other masters know the clients");
+                    } else {
+                        gates.refuse_new(address).await;
+                        reset(local);
                     }
-                    Event::ConnectionsDestroyed
+                    Event::ClientsLeft
                 });
             }
             Action::ProbeAddress => {
@@ -200,6 +201,10 @@ impl Driver {
                 });
             }
             Action::Note(note) => {
+                if let Note::Released { .. } = note {
+                    // Behind the closed gate: the next owner tells the clients, and nobody here waits for them.
+                    reset(self.local());
+                }
                 running.story.note(&note);
                 tell(address, &note);
             }
@@ -258,6 +263,17 @@ async fn due(at: Option<BootTime>) {
     match at {
         Some(at) => tokio::time::sleep(at.since(boot_time())).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Ends all connections to the address, and tells their clients if the gate is open. The kernel answers at once.
+fn reset(local: SocketAddr) {
+    match connections::destroy(local) {
+        Ok(0) => {}
+        Ok(number) => tracing::info!(%local, number, "connections are reset"),
+        Err(error) => {
+            tracing::warn!(%local, %error, "connections cannot be reset; clients notice by themselves");
+        }
     }
 }
 

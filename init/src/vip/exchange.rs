@@ -11,7 +11,7 @@ use masthead_machine::Scale;
 use masthead_peer_protocol::{PORT, Route};
 use masthead_seed::Endpoint;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connections;
 use crate::error_chain::with_sources;
@@ -75,17 +75,62 @@ impl Heard {
     }
 }
 
+/// What is said to every other master, numbered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    number: u64,
+    text: Bytes,
+}
+
+/// Has the other masters told of the clients at once.
+#[derive(Clone, Debug)]
+pub(super) struct Teller(mpsc::Sender<Ask>);
+
+/// Where that is asked for.
+pub(super) type Asked = mpsc::Receiver<Ask>;
+
+/// Of an address, which this node may be letting go of already.
+#[derive(Debug)]
+pub(super) struct Ask {
+    address: IpAddr,
+    reply: oneshot::Sender<bool>,
+}
+
+impl Teller {
+    /// And the end at which it is heard.
+    pub(super) fn new() -> (Self, Asked) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), receiver)
+    }
+
+    /// Whether another master knows all clients of the address now.
+    pub(super) async fn tell_now(&self, address: IpAddr) -> bool {
+        let (reply, told) = oneshot::channel();
+        let asked = self.0.send(Ask { address, reply }).await;
+        asked.is_ok() && told.await.unwrap_or(false)
+    }
+}
+
+/// How long it may take, on a real machine, to tell masters that are there.
+const TO_TELL: Duration = Duration::from_millis(100);
+
 /// Looks at the clients of the addresses that this node owns, for as long as anybody listens.
 pub(super) async fn look_at_clients(
     mut owned: watch::Receiver<Vec<IpAddr>>,
-    publisher: watch::Sender<Bytes>,
+    publisher: watch::Sender<Said>,
+    mut asked: Asked,
+    mut told: Vec<watch::Receiver<u64>>,
     scale: Scale,
 ) {
-    loop {
-        let addresses = owned.borrow_and_update().clone();
+    let mut waits: Option<Ask> = None;
+    for number in 1.. {
+        let mut addresses = owned.borrow_and_update().clone();
+        let also = waits.as_ref().map(|ask| ask.address);
+        addresses.extend(also.filter(|also| !addresses.contains(also)));
         if addresses.is_empty() {
             tokio::select! {
                 changed = owned.changed() => if changed.is_err() { return },
+                Some(ask) = asked.recv() => waits = Some(ask),
                 () = publisher.closed() => return,
             }
             continue;
@@ -93,13 +138,36 @@ pub(super) async fn look_at_clients(
         let question = Question {
             clients: clients_of(&addresses),
         };
-        let said = serde_json::to_vec(&question).unwrap_or_default();
-        publisher.send_replace(said.into());
+        let limit = MOST_CLIENTS / addresses.len().max(1);
+        let all = question
+            .clients
+            .values()
+            .all(|clients| clients.len() < limit);
+        let text = serde_json::to_vec(&question).unwrap_or_default().into();
+        publisher.send_replace(Said { number, text });
+        if let Some(Ask { reply, .. }) = waits.take() {
+            let known = all && one_was_told(&mut told, number, scale).await;
+            // Who asked may have given up.
+            let _ = reply.send(known);
+        }
         tokio::select! {
             () = tokio::time::sleep(scale * EVERY) => {}
+            Some(ask) = asked.recv() => waits = Some(ask),
             () = publisher.closed() => return,
         }
     }
+}
+
+/// Waits until all others were told, or for as long as that takes with those that answer. Whether there is one at least.
+async fn one_was_told(told: &mut [watch::Receiver<u64>], number: u64, scale: Scale) -> bool {
+    let deadline = tokio::time::Instant::now() + scale * TO_TELL;
+    let mut one = false;
+    for other in told {
+        let heard = other.wait_for(|heard| *heard >= number);
+        let heard = tokio::time::timeout_at(deadline, heard).await;
+        one |= matches!(heard, Ok(Ok(_)));
+    }
+    one
 }
 
 fn clients_of(addresses: &[IpAddr]) -> BTreeMap<IpAddr, Vec<SocketAddr>> {
@@ -121,14 +189,16 @@ fn clients_of(addresses: &[IpAddr]) -> BTreeMap<IpAddr, Vec<SocketAddr>> {
 pub(super) async fn talk_to(
     peers: peer::Handle,
     master: IpAddr,
-    mut said: watch::Receiver<Bytes>,
+    mut said: watch::Receiver<Said>,
+    told: watch::Sender<u64>,
     ready: impl Fn(),
 ) {
     let mut line = peers.line(SocketAddr::new(master, PORT));
     while said.changed().await.is_ok() {
-        let question = said.borrow_and_update().clone();
-        match line.ask(Route::Address, question).await {
+        let Said { number, text } = said.borrow_and_update().clone();
+        match line.ask(Route::Address, text).await {
             Ok(answer) => {
+                told.send_replace(number);
                 let answer: Option<Answer> = serde_json::from_slice(&answer).ok();
                 if answer.is_some_and(|answer| answer.ready) {
                     ready();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use masthead_api::status::{Network, VirtualAddress, VirtualState};
 use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_control_plane::Request;
@@ -16,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::deciding::Deciding;
 use super::driver::{Driver, Place};
-use super::exchange::{self, Answer, Heard};
+use super::exchange::{self, Answer, Heard, Said, Teller};
 use super::gatekeeper::Gatekeeper;
 use super::interface::Interface;
 use super::sensors::{self, Apiserver};
@@ -96,7 +95,8 @@ pub fn spawn(config: Config) -> Handle {
     let (ready_sender, ready) = watch::channel(false);
     let (raft_sender, raft) = watch::channel(Raft::default());
     let (others_sender, others_ready) = mpsc::unbounded_channel();
-    let (said_sender, said) = watch::channel(Bytes::new());
+    let (said_sender, said) = watch::channel(Said::default());
+    let (teller, asked) = Teller::new();
     let (scale, members) = (config.scale, Arc::clone(&config.members));
     tokio::spawn(sensors::watch_raft(
         Arc::clone(&members),
@@ -109,16 +109,20 @@ pub fn spawn(config: Config) -> Handle {
         scale,
     };
     tokio::spawn(apiserver.watch(ready_sender));
-    tokio::spawn(exchange::look_at_clients(is_owned, said_sender, scale));
+    let mut all_told = Vec::new();
     for (name, address) in &members.addresses {
         if *name == members.own {
             continue;
         }
         let (name, others) = (name.clone(), others_sender.clone());
         let is_ready = move || drop(others.send(name.clone()));
-        let talk = exchange::talk_to(config.peers.clone(), *address, said.clone(), is_ready);
-        tokio::spawn(talk);
+        let (told, is_told) = watch::channel(0);
+        all_told.push(is_told);
+        let (peers, said) = (config.peers.clone(), said.clone());
+        tokio::spawn(exchange::talk_to(peers, *address, said, told, is_ready));
     }
+    let looking = exchange::look_at_clients(is_owned, said_sender, asked, all_told, scale);
+    tokio::spawn(looking);
     let (words, received) = mpsc::unbounded_channel();
     let heard = Arc::new(Heard::of(&config.addresses));
     let channels = Channels {
@@ -129,7 +133,7 @@ pub fn spawn(config: Config) -> Handle {
         raft: raft.clone(),
         others_ready,
     };
-    tokio::spawn(run(config, channels, received, Arc::clone(&heard)));
+    tokio::spawn(run(config, channels, received, Arc::clone(&heard), teller));
     Handle {
         words,
         reports: told,
@@ -216,6 +220,7 @@ async fn run(
     mut channels: Channels,
     mut words: mpsc::UnboundedReceiver<Word>,
     heard: Arc<Heard>,
+    teller: Teller,
 ) {
     let mut network = config.network.clone();
     loop {
@@ -227,7 +232,7 @@ async fn run(
         let Some((Some(device), Some(index))) = there else {
             return;
         };
-        match place(&config, &device, index, &heard).await {
+        match place(&config, &device, index, &heard, &teller).await {
             Ok(place) => run_on(&config, &mut channels, &mut words, place).await,
             Err(cause) => {
                 let reason = Reason::new(ReasonCode::VipGateMissing, Timestamp::now());
@@ -247,6 +252,7 @@ async fn place(
     device: &str,
     index: u32,
     heard: &Arc<Heard>,
+    teller: &Teller,
 ) -> Result<Place, String> {
     let gates = Gatekeeper::install(device, &config.addresses).await;
     let gates = gates.map_err(|error| {
@@ -265,6 +271,7 @@ async fn place(
         gates,
         network: config.network.clone(),
         heard: Arc::clone(heard),
+        teller: teller.clone(),
         scale: config.scale,
     })
 }

@@ -490,9 +490,9 @@ impl Environment for World {
                 let done = self.done_at(schedule, host);
                 hear_after(schedule, done, host, Event::AddressSet(there));
             }
-            Action::DestroyConnections => {
+            Action::LeaveClients { .. } => {
                 let done = self.done_at(schedule, host);
-                hear_after(schedule, done, host, Event::ConnectionsDestroyed);
+                hear_after(schedule, done, host, Event::ClientsLeft);
             }
             Action::ProbeAddress => {
                 let done = self.done_at(schedule, host) + 200 * MILLISECOND;
