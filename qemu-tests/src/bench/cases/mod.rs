@@ -9,6 +9,7 @@ mod idle;
 mod restart;
 mod size;
 mod suite;
+mod upgrade;
 mod virtual_machine;
 mod wal;
 mod writers;
@@ -44,7 +45,7 @@ pub struct Case {
 }
 
 /// All cases, short ones first.
-pub const ALL: [Case; 16] = [
+pub const ALL: [Case; 17] = [
     Case::usual("size", size::measure),
     Case::usual("boot", boot::measure),
     Case::usual("formation", formation::measure),
@@ -55,6 +56,7 @@ pub const ALL: [Case; 16] = [
     Case::usual("outage", writers::outage),
     Case::usual("owner", address::owner),
     Case::usual("moves", address::moves),
+    Case::usual("upgrade", upgrade::measure),
     Case::usual("failover", failover::measure),
     Case::usual("vm", virtual_machine::measure),
     // Twenty minutes.
