@@ -107,7 +107,7 @@ impl Client {
         };
         let stream = tokio::time::timeout(self.timeout, connecting)
             .await
-            .map_err(|_| self.silent(self.connect_what()))?
+            .map_err(|_| self.silent(self.connect_what(), self.timeout))?
             .map_err(|error| self.explain(self.connect_what(), &error))?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().cloned().map_or_else(
@@ -188,7 +188,7 @@ impl Connection {
             .map_err(|error| wrong(&error))?;
         let answer = tokio::time::timeout(patience, self.sender.send_request(request))
             .await
-            .map_err(|_| client.silent(what()))?
+            .map_err(|_| client.silent(what(), patience))?
             .map_err(|error| client.explain(what(), &error))?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -231,7 +231,7 @@ impl Connection {
         };
         let answer = tokio::select! {
             answer = sending => answer.map_err(|error| client.explain(what.clone(), &error))?,
-            () = stalled => return Err(client.silent(what)),
+            () = stalled => return Err(client.silent(what, STALL)),
         };
         if !answer.status().is_success() {
             return Err(refused(client, what, answer).await);
@@ -338,7 +338,7 @@ async fn whole(
 ) -> Result<Bytes, Failure> {
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect();
     match tokio::time::timeout(client.timeout, body).await {
-        Err(_) => Err(client.silent(what)),
+        Err(_) => Err(client.silent(what, client.timeout)),
         Ok(Err(error)) => Err(client.explain(what, &*error)),
         Ok(Ok(body)) => Ok(body.to_bytes()),
     }

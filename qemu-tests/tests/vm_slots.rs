@@ -13,6 +13,7 @@ use std::{
 use fixture::Fixture;
 use masthead_lab::{
     error::chain,
+    image::unified_kernel_image,
     patience::Look,
     provider::{Power, ProviderKind},
     qemu::{BootPath, MachineOptions, SeedPath},
@@ -112,12 +113,8 @@ fn disk(fixture: &Fixture) -> PathBuf {
 }
 
 fn image(fixture: &Fixture) -> Vec<u8> {
-    let folder = fs::read_dir(&fixture.m1().plan().image).expect("the image's folder");
-    let path = folder.flatten().map(|entry| entry.path()).find(|path| {
-        let is_program = path.extension().is_some_and(|end| end == "efi");
-        is_program && !path.ends_with("systemd-bootx64.efi")
-    });
-    fs::read(path.expect("a unified kernel image")).expect("read")
+    let path = fixture.expect(unified_kernel_image(&fixture.m1().plan().image));
+    fs::read(path).expect("read")
 }
 
 /// The image with a command line by which its kernel finds nothing to run.

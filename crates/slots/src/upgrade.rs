@@ -99,7 +99,7 @@ pub fn stage<S: Storage>(
         }
     }
     partition.write(slot.path(), image)?;
-    let release = whole(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))?;
+    let release = whole(partition, slot)?;
     Ok(Staged { slot, release })
 }
 
@@ -119,9 +119,7 @@ pub fn staged_root<S: Storage>(
     running: u32,
 ) -> Result<(File<'_, S>, Place), UpgradeError> {
     let slot = other_slot(partition, running)?;
-    let mut image = partition
-        .file(slot.path())?
-        .ok_or(UpgradeError::NothingStaged(slot))?;
+    let mut image = image_in(partition, slot)?;
     let place = masthead_uki::root::find(&mut image);
     let place = place.map_err(|source| UpgradeError::ReadBack { slot, source })?;
     Ok((image, place))
@@ -150,7 +148,7 @@ pub fn arm<S: Storage>(
     image: &str,
 ) -> Result<Entry, UpgradeError> {
     let slot = other_slot(partition, running)?;
-    let release = whole(partition, slot)?.ok_or(UpgradeError::NothingStaged(slot))?;
+    let release = whole(partition, slot)?;
     if release.image != image {
         return Err(UpgradeError::Another {
             slot,
@@ -260,21 +258,20 @@ fn other_slot<S: Storage>(
 
 /// What a slot's image says of itself.
 fn said<S: Storage>(partition: &mut Partition<S>, slot: Slot) -> Result<Release, UpgradeError> {
-    let mut image = partition
-        .file(slot.path())?
-        .ok_or(UpgradeError::NothingStaged(slot))?;
-    let read = masthead_uki::release::read(&mut image);
+    let read = masthead_uki::release::read(&mut image_in(partition, slot)?);
     read.map_err(|source| UpgradeError::ReadBack { slot, source })
 }
 
-/// What a slot holds, if it is whole; none if there is nothing.
-fn whole<S: Storage>(
+/// The same of an image that is whole.
+fn whole<S: Storage>(partition: &mut Partition<S>, slot: Slot) -> Result<Release, UpgradeError> {
+    let read = check(&mut image_in(partition, slot)?);
+    read.map_err(|source| UpgradeError::ReadBack { slot, source })
+}
+
+fn image_in<S: Storage>(
     partition: &mut Partition<S>,
     slot: Slot,
-) -> Result<Option<Release>, UpgradeError> {
-    let Some(mut image) = partition.file(slot.path())? else {
-        return Ok(None);
-    };
-    let read = check(&mut image).map(Some);
-    read.map_err(|source| UpgradeError::ReadBack { slot, source })
+) -> Result<File<'_, S>, UpgradeError> {
+    let image = partition.file(slot.path())?;
+    image.ok_or(UpgradeError::NothingStaged(slot))
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use masthead_api::Fingerprint;
 use rustls::{AlertDescription, CertificateError};
@@ -10,12 +11,20 @@ use super::Client;
 use crate::failure::Failure;
 
 impl Client {
-    pub(super) fn silent(&self, what: String) -> Failure {
+    /// Nothing was heard for so long: the caller's `--timeout`, or longer where a node has much to do.
+    pub(super) fn silent(&self, what: String, patience: Duration) -> Failure {
+        let wait = if patience == self.timeout {
+            "; --timeout waits longer"
+        } else {
+            ""
+        };
         Failure {
             exit: crate::Exit::Failed,
             what,
-            why: format!("no answer within {} s", self.timeout.as_secs()),
-            next: "Check that the node is up (its console shows its address), the address, and the firewalls in between; --timeout waits longer.".to_owned(),
+            why: format!("no answer within {} s", patience.as_secs()),
+            next: format!(
+                "Check that the node is up (its console shows its address), the address, and the firewalls in between{wait}."
+            ),
             code: "timeout".to_owned(),
         }
     }

@@ -8,7 +8,7 @@ use masthead_slots::upgrade::Staged;
 use tokio::sync::OwnedMutexGuard;
 
 use super::board::Board;
-use super::staging::{self, Refusal, claim};
+use super::staging::{self, Refusal, claim, image_of};
 use super::trial::on;
 use crate::disk::data_is_in_memory;
 use crate::error_chain::with_sources;
@@ -43,7 +43,7 @@ impl NextImage {
         };
         let (disk, held) = claim(board)?;
         let there = on(&disk, found).await.map_err(|error| unfit(&error))?;
-        let image = image_of(there);
+        let image = image_of(there.release);
         if let Some(wanted) = wanted.filter(|wanted| **wanted != image.image) {
             return Err(ApiError::new(
                 ErrorCode::Conflict,
@@ -122,16 +122,6 @@ pub(super) async fn take_snapshot(board: &Board, accept_outage: bool) -> Result<
     }
 }
 type Look = fn(&OwnDisk) -> Result<Staged, OwnDiskError>;
-
-fn image_of(staged: Staged) -> Image {
-    let release = staged.release;
-    Image {
-        version: release.version,
-        image: release.image,
-        kubernetes: release.kubernetes,
-        etcd: release.etcd,
-    }
-}
 
 fn unfit(error: &OwnDiskError) -> ApiError {
     let (code, next) = match error {

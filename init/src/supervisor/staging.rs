@@ -14,6 +14,7 @@ use masthead_api::upgrade::{Image, StageAnswer};
 use masthead_api::{ApiError, ErrorCode, FORMAT};
 use masthead_bundle::{BundleError, Reader};
 use masthead_slots::Slot;
+use masthead_uki::Release;
 use thiserror::Error;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::spawn_blocking;
@@ -170,6 +171,16 @@ pub(super) fn running(node: &Node) -> Image {
     }
 }
 
+/// What an image says of itself.
+pub(super) fn image_of(release: Release) -> Image {
+    Image {
+        version: release.version,
+        image: release.image,
+        kubernetes: release.kubernetes,
+        etcd: release.etcd,
+    }
+}
+
 /// What the other masters say that they run.
 pub(super) fn others(own: &str, cluster: &ClusterStatus) -> Vec<(String, Image)> {
     let others = cluster.statuses().filter(|(name, _)| *name != own);
@@ -203,12 +214,7 @@ fn take(
         return Ok((signed, None));
     }
     let staged = disk.stage(&mut reader).map_err(blame)?;
-    let found = Image {
-        version: staged.release.version,
-        image: staged.release.image,
-        kubernetes: staged.release.kubernetes,
-        etcd: staged.release.etcd,
-    };
+    let found = image_of(staged.release);
     if found != signed {
         return Err(Refusal::Differs(Box::new([found, signed])));
     }

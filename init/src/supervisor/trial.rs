@@ -101,9 +101,8 @@ impl TrialTask {
 
     /// Nothing is to be found out any more by a node that stops its services.
     async fn not_while_ending(&self) {
-        let mut ending = self.publishers.ending.subscribe();
-        let goes_on = ending.borrow_and_update().is_none();
-        if !goes_on {
+        let ends = self.publishers.ending.borrow().is_some();
+        if ends {
             std::future::pending::<()>().await;
         }
     }
