@@ -177,21 +177,21 @@ fn a_started_process_is_what_the_launch_says() {
             "/bin/sleep\x00100000\0"
         );
         assert_eq!(fs::read_link(proc.join("cwd")).unwrap(), Path::new("/usr"));
-        // Its loader opens files, too, until the program itself begins.
-        let descriptors = || -> BTreeMap<_, _> {
-            let entries = fs::read_dir(proc.join("fd")).unwrap();
-            let names = entries.map(|entry| entry.unwrap().file_name());
-            let open = names.filter_map(|name| {
-                let target = fs::read_link(proc.join("fd").join(&name)).ok()?;
-                Some((name, target))
-            });
-            open.collect()
+        // Its loader opens files, too, until the program itself sleeps.
+        let asleep = || {
+            let call = fs::read_to_string(proc.join("syscall")).unwrap();
+            call.split(' ').next() == Some(&libc::SYS_clock_nanosleep.to_string())
         };
         let give_up = Instant::now() + TO_BEGIN;
-        while descriptors().len() > 3 && Instant::now() < give_up {
+        while !asleep() && Instant::now() < give_up {
             tokio::task::yield_now().await;
         }
-        let descriptors = descriptors();
+        assert!(asleep(), "the program has not begun");
+        let entries = fs::read_dir(proc.join("fd")).unwrap();
+        let descriptors: BTreeMap<_, _> = entries
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), fs::read_link(entry.path()).unwrap()))
+            .collect();
         assert_eq!(descriptors.len(), 3, "{descriptors:?}");
         for (number, target) in [
             ("0", Path::new("/dev/null")),
