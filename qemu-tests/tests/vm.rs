@@ -45,7 +45,8 @@ fn a_master_on_a_machine() {
     let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
         plan.image_keys = vec![public.to_string()];
     });
-    boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
+    boot(&fixture, BootPath::Direct, SeedPath::OemString);
+    the_seed_was(&fixture, "SMBIOS type 11");
     fixture.makes_a_deployment();
     fixture.expect(SavedCluster::save(&fixture.cluster, &saved));
     fixture.expect(fixture.kubectl(&["create", "configmap", "after"]));
@@ -65,7 +66,7 @@ fn a_master_on_a_machine() {
     let acknowledged = fixture.write_until_cut(50, || fixture.expect(fixture.m1().cut_power()));
 
     boot(&fixture, BootPath::Uefi, SeedPath::Installed);
-    the_status_tells_where_the_seed_was(&fixture);
+    the_seed_was(&fixture, "installed seed (/dev/vda4)");
     the_image_is_on_the_disk(&fixture);
     let missing = fixture.expect(fixture.missing(&acknowledged));
     assert!(
@@ -142,7 +143,10 @@ fn an_image_that_is_sent_is_tried_and_taken_back(fixture: &Fixture, key: &Path) 
 #[ignore = "for images of other manifests: scripts/soak runs it"]
 fn an_image_boots_by_firmware_into_a_ready_master() {
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
-    boot(&fixture, BootPath::Uefi, SeedPath::Volume);
+    boot(&fixture, BootPath::Uefi, SeedPath::BesideImage);
+    let status = fixture.expect(fixture.status());
+    let source = status["seed"]["source"].as_str().unwrap_or_default();
+    assert!(source.ends_with(") masthead/seed.toml"), "{source}");
     fixture.expect(fixture.kubectl(&["get", "namespaces"]));
     fixture.expect(fixture.m1().cut_power());
 }
@@ -222,13 +226,9 @@ fn the_status_tells_of_a_broken_disk(fixture: &Fixture) {
     assert_eq!(fixture.m1().power(), Power::On, "the node stays up");
 }
 
-fn the_status_tells_where_the_seed_was(fixture: &Fixture) {
+fn the_seed_was(fixture: &Fixture, source: &str) {
     let status = fixture.expect(fixture.status());
-    assert_eq!(
-        status["seed"]["source"], "installed seed (/dev/vda4)",
-        "{}",
-        status["seed"]
-    );
+    assert_eq!(status["seed"]["source"], source, "{}", status["seed"]);
 }
 
 fn the_image_is_on_the_disk(fixture: &Fixture) {

@@ -167,7 +167,7 @@ impl ReasonCode {
         match self {
             Self::SeedMissing => (
                 "No source holds a seed.",
-                "Hand in a seed: a volume labelled MASTHEAD or CIDATA, QEMU fw_cfg opt/masthead/seed, or masthead.seed= on the kernel command line. The node looks again by itself.",
+                "Hand in a seed: a volume labelled MASTHEAD or CIDATA, QEMU fw_cfg opt/masthead/seed, an SMBIOS string, or masthead.seed= on the kernel command line (docs/seed.md). The node looks again by itself.",
             ),
             Self::SeedInvalid => (
                 "A seed was found and is wrong.",

@@ -4,21 +4,25 @@
 //!
 //! 1. `masthead.seed=/PATH` or `masthead.seed=LABEL:/PATH` on the kernel command line;
 //! 2. QEMU's fw_cfg, `opt/masthead/seed`;
-//! 3. volumes labelled `CIDATA` (`user-data`, the NoCloud layout) or `MASTHEAD` (`seed.toml`);
-//! 4. the installed seed: `seed.toml` on the STATE of a disk that is ours and prepared.
+//! 3. an OEM string of the firmware (SMBIOS type 11), `masthead.seed.base64=`;
+//! 4. volumes labelled `CIDATA` (`user-data`, the NoCloud layout) or `MASTHEAD` (`seed.toml`);
+//! 5. `masthead/seed.toml` beside an image: on a medium, or on the EFI system partition of a disk that is ours;
+//! 6. the installed seed: `seed.toml` on the STATE of a disk that is ours and prepared.
 //!
 //! A namespace node has one place: the file that the lab hands in. A place that holds nothing is passed over. A seed
-//! that is refused, or that does not name this machine, ends the look: whoever put it there meant it, and an
+//! that is broken or refused, or that does not name this machine, ends the look: whoever put it there meant it, and an
 //! older one found further down must not take its place unseen.
 //!
 //! Nothing here writes to a disk; volumes are opened read-only, where nobody else sees them, and only while they are
 //! read.
 
+mod beside_image;
 mod command_line;
 mod file;
 mod installed;
 mod machine;
 mod places;
+mod smbios;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -96,6 +100,8 @@ pub enum AttemptResult {
     Absent,
     /// Something, but it could not be read.
     Unreadable(String),
+    /// What was meant for a seed, and holds none.
+    Broken(String),
     /// A seed with errors.
     Invalid(Report),
     /// A good seed in which this machine is not, or more than once.
@@ -181,10 +187,14 @@ pub fn look_with(kind: &SourceKind, mounts: &dyn Mounts) -> Outcome {
         let bytes = match candidate.content {
             Ok(bytes) => bytes,
             Err(result) => {
+                let is_meant = matches!(result, AttemptResult::Broken(_));
                 attempts.push(Attempt {
                     source: candidate.source,
                     result,
                 });
+                if is_meant {
+                    break;
+                }
                 continue;
             }
         };
@@ -230,6 +240,10 @@ pub fn waiting_for(attempts: &[Attempt], since: Timestamp) -> Option<Reason> {
     let reason = |code| Reason::new(code, since);
     match last.map(|attempt| &attempt.result) {
         Some(AttemptResult::Used) => None,
+        Some(AttemptResult::Broken(_)) => {
+            let cause = last.map(ToString::to_string).unwrap_or_default();
+            Some(reason(ReasonCode::SeedInvalid).with_cause(cause))
+        }
         Some(AttemptResult::Invalid(report)) => {
             Some(reason(ReasonCode::SeedInvalid).with_cause(report.to_string()))
         }
@@ -260,6 +274,7 @@ impl fmt::Display for AttemptResult {
         match self {
             Self::Absent => formatter.write_str("not there"),
             Self::Unreadable(reason) => write!(formatter, "cannot be read: {reason}"),
+            Self::Broken(reason) => write!(formatter, "refused: {reason}"),
             Self::Invalid(report) => {
                 write!(formatter, "refused\n{}", report.to_string().trim_end())
             }

@@ -7,8 +7,8 @@ use std::vec;
 
 use super::command_line::{Named, named};
 use super::file::{read_beneath, read_limited};
-use super::installed;
 use super::{AttemptResult, Roots, SourceKind};
+use super::{beside_image, installed, smbios};
 use crate::volume::{Device, Mounts, devices};
 
 const FIRMWARE_NAME: &str = "opt/masthead/seed";
@@ -20,6 +20,21 @@ pub(super) struct Candidate {
     pub(super) source: String,
     pub(super) content: Result<Vec<u8>, AttemptResult>,
 }
+
+/// What one of the places of a machine holds.
+type Look = fn(&Roots, &dyn Mounts) -> Vec<Candidate>;
+
+/// A machine's places in their order, by the names that `docs/seed.md` has for them.
+pub(super) const PLACES: [(&str, Look); 6] = [
+    ("kernel command line", from_command_line),
+    ("fw_cfg", |roots, _| vec![from_firmware(roots)]),
+    ("SMBIOS", |roots, _| vec![from_smbios(roots)]),
+    ("volume", from_volumes),
+    ("beside the image", beside_image::candidates),
+    ("installed", |roots, mounts| {
+        vec![installed::candidate(roots, mounts)]
+    }),
+];
 
 /// A place that has not been looked at yet.
 type Place<'p> = Box<dyn FnOnce() -> Vec<Candidate> + 'p>;
@@ -33,12 +48,10 @@ pub(super) struct Places<'p> {
 impl<'p> Places<'p> {
     pub(super) fn new(kind: &'p SourceKind, mounts: &'p dyn Mounts) -> Self {
         let places: Vec<Place<'p>> = match kind {
-            SourceKind::Machine(roots) => vec![
-                Box::new(|| from_command_line(roots, mounts)),
-                Box::new(|| vec![from_firmware(roots)]),
-                Box::new(|| from_volumes(roots, mounts)),
-                Box::new(|| vec![installed::candidate(roots, mounts)]),
-            ],
+            SourceKind::Machine(roots) => PLACES
+                .into_iter()
+                .map(|(_, look)| Box::new(move || look(roots, mounts)) as Place<'p>)
+                .collect(),
             SourceKind::Namespace { seed, .. } => {
                 vec![Box::new(|| vec![from_lab(seed.as_deref())])]
             }
@@ -118,6 +131,23 @@ fn from_firmware(roots: &Roots) -> Candidate {
         .join(FIRMWARE_NAME)
         .join("raw");
     file(&format!("QEMU fw_cfg {FIRMWARE_NAME}"), &path)
+}
+
+fn from_smbios(roots: &Roots) -> Candidate {
+    const SOURCE: &str = "SMBIOS type 11";
+    let table = match fs::read(roots.sys.join("firmware/dmi/tables/DMI")) {
+        Ok(table) => table,
+        // Not every machine has one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return absent(SOURCE),
+        Err(error) => return unreadable(SOURCE, error),
+    };
+    match smbios::seed(&table) {
+        None => absent(SOURCE),
+        Some(content) => Candidate {
+            source: SOURCE.to_owned(),
+            content: content.map_err(AttemptResult::Broken),
+        },
+    }
 }
 
 fn from_command_line(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {

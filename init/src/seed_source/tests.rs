@@ -6,10 +6,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use masthead_disk_layout::{Holds, Storage, plan};
+use masthead_slots::Partition;
 use tempfile::TempDir;
 
 use super::*;
+use crate::disk::device::Device;
 use crate::volume::Filesystem;
 
 const SEED: &str = include_str!("../../../configs/seeds/single.toml");
@@ -68,6 +72,28 @@ impl Node {
             "sys/firmware/qemu_fw_cfg/by_name/opt/masthead/seed/raw",
             seed,
         );
+    }
+
+    fn smbios(&self, base64: &str) {
+        let string = format!("{}{base64}", smbios::PREFIX);
+        let table = smbios::tests::table(&[b"a vendor's", string.as_bytes()]);
+        self.write("sys/firmware/dmi/tables/DMI", table);
+    }
+
+    /// A file on the EFI system partition of a disk of ours.
+    fn on_system_partition(&self, device: &str, path: &str, content: &str) {
+        let image = self.roots.dev.join(device);
+        if !image.exists() {
+            self.write(&format!("dev/{device}"), "");
+            let file = fs::File::options().write(true).open(&image);
+            file.expect("there").set_len(1 << 30).expect("sparse");
+            let storage = Device::open(&image).expect("opened");
+            Partition::format(storage, 512, 7).expect("formatted");
+        }
+        let mut system = Partition::open(Device::open(&image).expect("opened")).expect("formatted");
+        system
+            .write(path, &mut content.as_bytes())
+            .expect("written");
     }
 
     fn volume(&self, device: &str, label: &str, file: &str, seed: &str) {
@@ -165,7 +191,8 @@ fn a_node_without_a_seed_says_where_it_looked() {
     assert_eq!(
         attempts,
         "kernel command line masthead.seed=: not there; QEMU fw_cfg opt/masthead/seed: not there; \
-         volume CIDATA: not there; volume MASTHEAD: not there; installed seed: not there"
+         SMBIOS type 11: not there; volume CIDATA: not there; volume MASTHEAD: not there; \
+         masthead/seed.toml beside an image: not there; installed seed: not there"
     );
     let reason = waiting_for(&node.look().attempts, Timestamp::now()).expect("it waits");
     assert_eq!(reason.code, ReasonCode::SeedMissing);
@@ -178,6 +205,16 @@ fn the_order_is_fixed() {
     let device = node.roots.dev.join("vda4");
     let installed = format!("installed seed ({})", device.display());
     assert_eq!(node.found().0, Some(installed));
+    node.on_system_partition("vda2", "/masthead/seed.toml", SEED);
+    assert_eq!(
+        node.found().0.as_deref(),
+        Some("EFI system partition (vda2) masthead/seed.toml")
+    );
+    node.volume("vde", "INSTALL", "masthead/seed.toml", SEED);
+    assert_eq!(
+        node.found().0.as_deref(),
+        Some("volume INSTALL (vde) masthead/seed.toml")
+    );
     node.volume("vdb", "MASTHEAD", "seed.toml", SEED);
     assert_eq!(
         node.found().0.as_deref(),
@@ -188,6 +225,8 @@ fn the_order_is_fixed() {
         node.found().0.as_deref(),
         Some("volume CIDATA (vdc) user-data")
     );
+    node.smbios(&STANDARD.encode(SEED));
+    assert_eq!(node.found().0.as_deref(), Some("SMBIOS type 11"));
     node.firmware(SEED);
     assert_eq!(
         node.found().0.as_deref(),
@@ -204,6 +243,94 @@ fn the_order_is_fixed() {
     assert_eq!(
         node.found().0.as_deref(),
         Some("kernel command line masthead.seed=/seed.toml")
+    );
+}
+
+/// The table in the manual is the order of the code.
+#[test]
+fn the_manual_has_the_places_in_their_order() {
+    const MANUAL: &str = include_str!("../../../docs/seed.md");
+    let (_, section) = MANUAL
+        .split_once("\n## Where a node looks\n")
+        .expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("another one");
+    let rows: Vec<(usize, &str)> = section
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            Some((cells.next()?.parse().ok()?, cells.next()?))
+        })
+        .collect();
+    let places = places::PLACES.map(|(name, _)| name);
+    let places: Vec<(usize, &str)> = (1..).zip(places).collect();
+    assert_eq!(rows, places);
+}
+
+#[test]
+fn a_broken_string_of_the_firmware_hides_the_good_seed_behind_it() {
+    let node = Node::new();
+    node.installed("vda", true, SEED);
+    node.smbios("dmVyc2lvbi!");
+    let outcome = node.look();
+    assert!(outcome.found.is_none());
+    let reason = waiting_for(&outcome.attempts, Timestamp::now()).expect("it waits");
+    assert_eq!(reason.code, ReasonCode::SeedInvalid);
+    let expected = "SMBIOS type 11: refused: what follows masthead.seed.base64= is no base64";
+    assert!(reason.cause.starts_with(expected), "{}", reason.cause);
+
+    let wrong = SEED.replace("version  = 1", "version  = 7");
+    node.smbios(&STANDARD.encode(wrong));
+    let reason = waiting_for(&node.look().attempts, Timestamp::now()).expect("it waits");
+    assert!(
+        reason
+            .cause
+            .starts_with("SMBIOS type 11:2:12: error: version 7"),
+        "{}",
+        reason.cause
+    );
+}
+
+#[test]
+fn a_seed_beside_an_image_is_meant_and_what_else_is_there_is_none() {
+    let node = Node::new();
+    node.installed("vda", true, SEED);
+    node.on_system_partition("vda2", "/masthead/a.efi", "an image");
+    node.volume("sda1", "DATA", "EFI/BOOT/BOOTX64.EFI", "a boot loader");
+    let (found, attempts) = node.found();
+    assert!(found.is_some_and(|found| found.starts_with("installed seed (")));
+    assert!(
+        attempts.contains("; masthead/seed.toml beside an image: not there; "),
+        "{attempts}"
+    );
+    let wrong = SEED.replace("version  = 1", "version  = 7");
+    node.on_system_partition("vda2", "/masthead/seed.toml", &wrong);
+    let outcome = node.look();
+    assert!(outcome.found.is_none());
+    let reason = waiting_for(&outcome.attempts, Timestamp::now()).expect("it waits");
+    assert_eq!(reason.code, ReasonCode::SeedInvalid);
+    assert!(
+        reason
+            .cause
+            .starts_with("EFI system partition (vda2) masthead/seed.toml:2:12: error: "),
+        "{}",
+        reason.cause
+    );
+    let large = format!("{SEED}\n#{}", "x".repeat(300 * 1024));
+    node.on_system_partition("vda2", "/masthead/seed.toml", &large);
+    assert!(node.found().1.ends_with("masthead/seed.toml: refused"));
+}
+
+/// Entries are written while a node looks: nobody is kept out.
+#[test]
+fn a_system_partition_is_read_while_somebody_writes_to_it() {
+    let node = Node::new();
+    node.installed("vda", true, SEED);
+    node.on_system_partition("vda2", "/masthead/seed.toml", SEED);
+    let _held = Device::open(&node.roots.dev.join("vda2")).expect("opened");
+    let (found, attempts) = node.found();
+    assert!(
+        found.is_some_and(|found| found.starts_with("EFI system")),
+        "{attempts}"
     );
 }
 
@@ -406,7 +533,7 @@ async fn waiting_ends_when_a_seed_appears() {
     let wait = wait_for_seed(&kind, scale, &report);
     let hand_in = async {
         reports
-            .wait_for(|attempts| attempts.len() == 5)
+            .wait_for(|attempts| attempts.len() == 7)
             .await
             .expect("a first look");
         node.write("host.toml", SEED);

@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::{BootPath, MachineOptions, SeedPath, acceleration::Acceleration};
 use crate::{
     error::{Attempt, Result},
@@ -53,6 +56,10 @@ impl Files {
 
     fn system_partition(&self) -> PathBuf {
         self.directory.join("esp")
+    }
+
+    fn oem_string(&self) -> PathBuf {
+        self.directory.join("oem-string")
     }
 
     fn seed_volume(&self) -> PathBuf {
@@ -133,6 +140,10 @@ pub(super) fn arguments(
         SeedPath::FirmwareConfiguration => {
             line.option("-fw_cfg", "name=opt/masthead/seed,file=", &files.seed());
         }
+        SeedPath::OemString => {
+            make_oem_string(files)?;
+            line.option("-smbios", "type=11,path=", &files.oem_string());
+        }
         SeedPath::Volume => {
             make_seed_volume(files)?;
             line.option(
@@ -142,7 +153,8 @@ pub(super) fn arguments(
             );
             line.words(&["-device", "virtio-blk-pci,drive=cidata,serial=CIDATA"]);
         }
-        SeedPath::Installed => {}
+        // There already, or on the medium below.
+        SeedPath::Installed | SeedPath::BesideImage => {}
     }
     match options.boot {
         BootPath::Direct => {
@@ -168,7 +180,7 @@ pub(super) fn arguments(
         }
     }
     if options.boot == BootPath::Uefi {
-        make_system_partition(plan, files)?;
+        make_system_partition(plan, files, options.seed)?;
         line.option(
             "-drive",
             "if=none,id=esp,format=raw,readonly=on,file=fat:",
@@ -179,13 +191,22 @@ pub(super) fn arguments(
     Ok(line.0)
 }
 
-/// The folder that QEMU shows as an EFI system partition, with the image as the default loader.
-fn make_system_partition(plan: &NodePlan, files: &Files) -> Result<()> {
+/// The folder that QEMU shows as an EFI system partition, with the image as the default loader, and the seed if it is to be
+/// there.
+fn make_system_partition(plan: &NodePlan, files: &Files, seed: SeedPath) -> Result<()> {
     let image = unified_kernel_image(&plan.image)?;
     let folder = files.system_partition().join("EFI/BOOT");
     fs::create_dir_all(&folder).attempt(|| format!("make {}", folder.display()))?;
     let loader = folder.join("BOOTX64.EFI");
     fs::copy(&image, &loader).attempt(|| format!("copy {}", image.display()))?;
+    let beside = files.system_partition().join("masthead");
+    if seed != SeedPath::BesideImage {
+        let _ = fs::remove_dir_all(beside);
+        return Ok(());
+    }
+    fs::create_dir_all(&beside).attempt(|| format!("make {}", beside.display()))?;
+    let copied = fs::copy(files.seed(), beside.join("seed.toml"));
+    copied.attempt(|| format!("copy {}", files.seed().display()))?;
     Ok(())
 }
 
@@ -196,6 +217,14 @@ fn make_firmware_variables(files: &Files) -> Result<()> {
             .attempt(|| format!("copy {FIRMWARE_VARIABLES} (package ovmf)"))?;
     }
     Ok(())
+}
+
+/// The seed as an OEM string of the firmware.
+fn make_oem_string(files: &Files) -> Result<()> {
+    let seed = fs::read(files.seed()).attempt(|| format!("read {}", files.seed().display()))?;
+    let text = format!("masthead.seed.base64={}", STANDARD.encode(seed));
+    let file = files.oem_string();
+    fs::write(&file, text).attempt(|| format!("write {}", file.display()))
 }
 
 /// A FAT volume labelled CIDATA with `user-data` and `meta-data` (cloud-init's NoCloud layout).

@@ -66,6 +66,10 @@ pub enum SeedPath {
     /// QEMU's fw_cfg, `opt/masthead/seed`.
     #[default]
     FirmwareConfiguration,
+    /// An OEM string of the firmware (SMBIOS type 11).
+    OemString,
+    /// `masthead/seed.toml` on the medium from which it is installed ([`BootPath::Uefi`]).
+    BesideImage,
     /// A volume labelled `CIDATA` with `user-data`, as cloud-init's NoCloud has it.
     Volume,
     /// Nowhere but on the node's own disk, where an earlier boot has installed it.
