@@ -39,6 +39,7 @@ fn copy_sources(target: &Path) {
         "crates",
         "configs",
         "components",
+        "firmware",
     ];
     let status = Command::new("cp")
         .arg("--archive")

@@ -53,7 +53,10 @@ fn a_good_manifest_is_read_in_full() {
     );
     assert_eq!(versions.etcd, "3.6.16");
     let packages: Vec<_> = manifest.packages().collect();
-    assert_eq!(packages, ["linux-image-amd64", "systemd-boot-efi"]);
+    assert_eq!(
+        packages,
+        ["linux-image-amd64", "systemd-boot-efi", "grub-common"]
+    );
 }
 
 #[test]

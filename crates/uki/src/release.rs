@@ -56,6 +56,15 @@ pub enum ImageError {
     /// It says nothing about this.
     #[error("its section .osrel has no line {0}")]
     Missing(&'static str),
+    /// It lacks this section.
+    #[error("it has no section {0}")]
+    NoSection(&'static str),
+    /// A section is where GRUB cannot read it.
+    #[error("its section {0} does not begin at a multiple of 512 bytes, in which GRUB counts")]
+    Unaligned(String),
+    /// GRUB would hand over another command line.
+    #[error("its command line has a {0:?}, which GRUB does not hand over as it is")]
+    CommandLine(char),
     /// Its bytes are not those that it was built with.
     #[error("it is damaged: its sections have the SHA-256 {found}, and it was built with {built}")]
     Damaged {

@@ -65,8 +65,10 @@ impl Flavour {
 pub struct Debian {
     /// The release by its code name.
     pub suite: String,
-    /// Packages from which the programs and their libraries are taken, and systemd's EFI stub.
+    /// Packages from which the programs and their libraries are taken, systemd's EFI stub, and the boot loaders.
     pub packages: Vec<String>,
+    /// Packages of programs that the build calls, with their libraries: nothing of these is in the image.
+    pub tools: Vec<String>,
     /// Programs of these packages, by their place in the image.
     pub programs: Vec<String>,
     /// Other files of these packages, by their place in the image.
@@ -164,9 +166,10 @@ impl Manifest {
         Ok(Self::parse(&path.display().to_string(), &text)?)
     }
 
-    /// Every package that the image needs, as the manifest calls it.
+    /// Every package that the build needs, as the manifest calls it.
     pub fn packages(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.kernel.flavour.package())
             .chain(self.debian.packages.iter().map(String::as_str))
+            .chain(self.debian.tools.iter().map(String::as_str))
     }
 }

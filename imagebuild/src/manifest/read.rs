@@ -140,6 +140,15 @@ fn debian(table: &Table<'_>) -> Option<Debian> {
             once(&value, names.iter().map(String::as_str));
             Some(names)
         });
+    let tools = match table.get("tools") {
+        Some(value) => value
+            .array_of(|item| word(item, "grub-common"))
+            .inspect(|names| {
+                let all = packages.iter().flatten().chain(names);
+                once(&value, all.map(String::as_str));
+            }),
+        None => Some(Vec::new()),
+    };
     let list = |key: &str, example: &str| match table.get(key) {
         Some(value) => value.array_of(|item| absolute(item, example)),
         None => Some(Vec::new()),
@@ -149,6 +158,7 @@ fn debian(table: &Table<'_>) -> Option<Debian> {
     Some(Debian {
         suite: suite?,
         packages: packages?,
+        tools: tools?,
         programs: programs?,
         files: files?,
     })

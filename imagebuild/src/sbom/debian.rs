@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -25,10 +25,7 @@ pub(super) fn describe(
     let mut fields = fields.lines();
     let mut next = || fields.next().unwrap_or(UNKNOWN);
     let (maintainer, source, source_version) = (next(), next(), next());
-    let copyright = unpacked
-        .join("usr/share/doc")
-        .join(&package.name)
-        .join("copyright");
+    let copyright = copyright_file(&package.name, unpacked);
     let copyright = fs::read_to_string(&copyright)
         .with_context(|| format!("reading {}", copyright.display()))?;
     Ok(Package::new("debian", &package.name, &package.version)
@@ -42,6 +39,17 @@ pub(super) fn describe(
             package.name.replace('+', "%2B"),
             package.version.replace('+', "%2B")
         )))
+}
+
+/// Where it is, in the unpacked package, or beside that in one of the same source to which its folder is a link (Debian policy, 12.5).
+fn copyright_file(package: &str, unpacked: &Path) -> PathBuf {
+    let folder = |unpacked: &Path, name: &Path| unpacked.join("usr/share/doc").join(name);
+    let own = folder(unpacked, Path::new(package));
+    let folder = match fs::read_link(&own) {
+        Ok(other) => folder(&unpacked.with_file_name(&other), &other),
+        Err(_) => own,
+    };
+    folder.join("copyright")
 }
 
 /// All licences of a machine-readable copyright file (Debian's copyright-format 1.0), of which the
@@ -135,6 +143,19 @@ mod tests {
              LicenseRef-Debian-e2fsprogs-Kazlib"
         );
         assert!(licenses["LicenseRef-Debian-e2fsprogs-Kazlib"].contains("take it"));
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_leads_to_another_package() {
+        let store = tempfile::tempdir().expect("a folder for the test");
+        let unpacked = store.path().join("grub-pc-bin");
+        let documents = unpacked.join("usr/share/doc");
+        fs::create_dir_all(&documents).expect("created");
+        std::os::unix::fs::symlink("grub-common", documents.join("grub-pc-bin")).expect("linked");
+        let found = |package: &str| copyright_file(package, &unpacked);
+        let other = store.path().join("grub-common/usr/share/doc/grub-common");
+        assert_eq!(found("grub-pc-bin"), other.join("copyright"));
+        assert_eq!(found("x"), documents.join("x/copyright"));
     }
 
     #[test]

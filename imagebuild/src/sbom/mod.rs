@@ -28,7 +28,7 @@ pub fn write(
     uki: &Made,
 ) -> Result<Made> {
     let memory = build.cache.memory();
-    let inputs = Inputs::of_step("materials", 1)
+    let inputs = Inputs::of_step("materials", 2)
         .text("tool", env!("CARGO_PKG_VERSION"))
         .text("time", &build.time.to_string())
         .value("manifest", build.manifest)
@@ -47,8 +47,11 @@ pub fn write(
                 .license("Apache-2.0")
                 .sha256(memory.file(&init.path.join("init"))?),
         ];
+        let mut tools = Vec::new();
         for package in &packages.lock.packages {
-            inputs.push(debian::describe(
+            let is_tool = build.manifest.debian.tools.contains(&package.name);
+            let role = if is_tool { &mut tools } else { &mut inputs };
+            role.push(debian::describe(
                 package,
                 &packages.lock.suite,
                 &kept(&build.cache.place("packages"), package),
@@ -62,14 +65,14 @@ pub fn write(
             let digest = memory.file(&build.root.join(&file.source))?;
             inputs.push(Package::new("file", &file.target, UNKNOWN).sha256(digest));
         }
-        let count = inputs.len();
+        let count = inputs.len() + tools.len();
         let uki = memory.file(&uki.path.join("masthead.efi"))?;
         let image = Package::new("image", "masthead", &build.manifest.version)
             .supplier("Organization: Masthead")
             .license("Apache-2.0")
             .sha256(uki);
         let created = rfc3339(build.time)?;
-        let document = spdx::document(image, inputs, licenses, &uki.uuid(), created);
+        let document = spdx::document(image, inputs, tools, licenses, &uki.uuid(), created);
         let text = serde_json::to_string_pretty(&document).context("writing the materials")?;
         files::put(
             folder,

@@ -164,11 +164,12 @@ impl Package {
     }
 }
 
-/// A document about `image`, which contains all of `inputs`. `licenses` are the texts of licences
+/// A document about `image`, which contains all of `inputs` and was made with `tools`. `licenses` are the texts of licences
 /// that have no identifier with SPDX, by their `LicenseRef-`.
 pub(super) fn document(
     image: Package,
     inputs: Vec<Package>,
+    tools: Vec<Package>,
     licenses: BTreeMap<String, String>,
     uuid: &str,
     created: String,
@@ -184,6 +185,11 @@ pub(super) fn document(
             .iter()
             .map(|input| relation(&image.id, "CONTAINS", &input.id)),
     );
+    relationships.extend(
+        tools
+            .iter()
+            .map(|tool| relation(&tool.id, "BUILD_TOOL_OF", &image.id)),
+    );
     Document {
         spdx_version: "SPDX-2.3",
         data_license: "CC0-1.0",
@@ -194,7 +200,7 @@ pub(super) fn document(
             created,
             creators: vec![format!("Tool: imagebuild-{}", env!("CARGO_PKG_VERSION"))],
         },
-        packages: std::iter::once(image).chain(inputs).collect(),
+        packages: std::iter::once(image).chain(inputs).chain(tools).collect(),
         relationships,
         has_extracted_licensing_infos: licenses
             .into_iter()

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! packages ─┬─ modules ──┐
-//!           └─ programs ─┤
+//!           ├─ programs ─┤
+//!           └─ grub ─────┤
 //! components ────────────┼─ root ── initramfs ── uki ── output
 //! init ──────────────────┘
 //! ```
 
 pub mod components;
+pub mod grub;
 pub mod init;
 pub mod initramfs;
 pub mod modules;
@@ -59,11 +61,12 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         let packages = packages::unpack(build).and_then(|packages| {
             let modules = modules::choose(build, &packages)?;
             let programs = programs::gather(build, &packages)?;
-            Ok((packages, modules, programs))
+            let grub = grub::link(build, &packages)?;
+            Ok((packages, modules, programs, grub))
         });
         (finished(components), finished(init), packages)
     });
-    let (packages, modules, programs) = packages?;
+    let (packages, modules, programs, grub) = packages?;
     let (components, init) = (components?, init?);
 
     let (_, boot_loader) = packages
@@ -75,6 +78,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         modules: &modules,
         programs: &programs,
         boot_loader: boot_loader.clone(),
+        grub: &grub,
     };
     let root = root::pack(build, &parts)?;
     let initramfs = initramfs::pack(build, &init, &modules, &root)?;
@@ -96,6 +100,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         uki: &uki,
         materials: &materials,
         boot_loader,
+        grub: &grub,
     };
     publish::publish(build, &results, output)?;
     packages::prune(&build.cache.place("packages"), &packages.lock);

@@ -27,6 +27,7 @@ pub fn gather(build: &Build<'_>, packages: &Packages) -> Result<Made> {
         line.doing("following libraries");
         let mut gathered = Gathered {
             packages,
+            tools: &debian.tools,
             missing: BTreeSet::new(),
             libraries: BTreeMap::new(),
         };
@@ -67,6 +68,8 @@ pub fn gather(build: &Build<'_>, packages: &Packages) -> Result<Made> {
 
 struct Gathered<'a> {
     packages: &'a Packages,
+    /// Packages of which nothing is in the image.
+    tools: &'a [String],
     /// What was looked for in vain, and for whom.
     missing: BTreeSet<String>,
     /// Libraries by their place.
@@ -75,7 +78,9 @@ struct Gathered<'a> {
 
 impl Gathered<'_> {
     fn read(&mut self, path: &str, wanted_by: &str) -> Result<Option<Vec<u8>>> {
-        let Some((_, file)) = self.packages.find(path) else {
+        let found = self.packages.find(path);
+        let found = found.filter(|(package, _)| !self.tools.contains(&package.name));
+        let Some((_, file)) = found else {
             self.missing.insert(format!("{path}, for {wanted_by}"));
             return Ok(None);
         };

@@ -9,6 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use super::Build;
 use super::components::Components;
+use super::grub;
 use super::modules::Modules;
 use crate::cache::Made;
 use crate::files;
@@ -31,6 +32,8 @@ pub struct Results<'a> {
     pub materials: &'a Made,
     /// systemd-boot, for the disks and boot media that hold the image.
     pub boot_loader: PathBuf,
+    /// GRUB for the same.
+    pub grub: &'a Made,
 }
 
 /// The step. Returns whether anything changed.
@@ -62,6 +65,14 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
             results.boot_loader.clone(),
         ),
     ];
+    for name in [
+        grub::BOOT_SECTOR,
+        grub::HYBRID_SECTOR,
+        grub::DISK,
+        grub::MEDIUM,
+    ] {
+        entries.push((name.to_owned(), results.grub.path.join(name)));
+    }
     let components = &results.components.made.path;
     for name in files::walk(components)?.iter().skip(1) {
         entries.push((

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Build;
 use super::components::{Components, MULTICALL};
+use super::grub;
 use super::modules::Modules;
 use crate::cache::Made;
 use crate::digest::{Digest, Inputs};
@@ -22,8 +23,9 @@ const MOUNT_POINTS: &[&str] = &[
     "data", "dev", "etcd", "host", "proc", "run", "state", "sys", "tmp",
 ];
 
-/// Where the boot loader is.
+/// Where the boot loader for UEFI is, and in which folder the parts of the one for BIOS are.
 const BOOT_LOADER: &str = "/boot/systemd-bootx64.efi";
+const GRUB: &str = "/boot";
 
 /// What `/etc/masthead/release.json` says.
 #[derive(Debug, Serialize)]
@@ -52,6 +54,8 @@ pub struct Parts<'a> {
     pub programs: &'a Made,
     /// systemd-boot, which a node puts on its disk.
     pub boot_loader: PathBuf,
+    /// GRUB, which it puts there, too.
+    pub grub: &'a Made,
 }
 
 /// The step: a folder with `root.erofs`.
@@ -65,7 +69,7 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
         kubernetes: &parts.components.versions.kubernetes,
         etcd: &parts.components.versions.etcd,
     };
-    let mut inputs = Inputs::of_step("root", 4)
+    let mut inputs = Inputs::of_step("root", 5)
         .text("mkfs", &mkfs_version()?)
         .text("passwd", &services.passwd())
         .text("group", &services.group())
@@ -75,6 +79,7 @@ pub fn pack(build: &Build<'_>, parts: &Parts<'_>) -> Result<Made> {
         .digest("components", parts.components.made.digest)
         .digest("modules", parts.modules.made.digest)
         .digest("programs", parts.programs.digest)
+        .digest("grub", parts.grub.digest)
         .digest(
             "boot loader",
             build.cache.memory().file(&parts.boot_loader)?,
@@ -127,6 +132,10 @@ fn assemble(
     overlay(&parts.modules.made.path.join("root"), tree)?;
     overlay(&parts.programs.path, tree)?;
     files::copy(&parts.boot_loader, tree, BOOT_LOADER, 0o644)?;
+    for name in [grub::BOOT_SECTOR, grub::DISK] {
+        let source = parts.grub.path.join(name);
+        files::copy(&source, tree, &format!("{GRUB}/{name}"), 0o644)?;
+    }
     let release = serde_json::to_string_pretty(release).context("writing release.json")?;
     let put = |target: &str, text: &str| files::put(tree, target, 0o644, text.as_bytes());
     put("/etc/masthead/release.json", &format!("{release}\n"))?;

@@ -1,11 +1,11 @@
 //! The unified kernel image: stub, kernel, initramfs and command line in one EFI program.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Cursor, Read as _};
 
 use anyhow::{Context as _, Result, ensure};
 use masthead_uki::pe::{self, NewSection};
-use masthead_uki::{Release, seal};
+use masthead_uki::{Parts, Release, seal};
 
 use super::Build;
 use super::modules::Modules;
@@ -35,7 +35,7 @@ pub fn link(
     let os_release = release(&build.manifest.version, versions, root)?.text();
     let command_line = build.manifest.kernel.command_line.join(" ");
     let limit = build.manifest.limits.uki;
-    let inputs = Inputs::of_step("uki", 3)
+    let inputs = Inputs::of_step("uki", 4)
         .digest("stub", build.cache.memory().file(&stub)?)
         .digest("kernel", build.cache.memory().file(&modules.image())?)
         .digest("initramfs", initramfs.digest)
@@ -74,6 +74,7 @@ pub fn link(
         )
         .context("adding sections to systemd's stub")?;
         seal(&mut image).context("writing the digest into the image")?;
+        Parts::find(&mut Cursor::new(&image)).context("looking at the image as GRUB does")?;
         let size = image.len() as u64;
         ensure!(
             size <= limit,
