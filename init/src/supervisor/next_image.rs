@@ -61,6 +61,11 @@ impl NextImage {
         if !gives_up && let Some(why) = step::refusal(&running, &image, &others) {
             return Err(Refusal::Step(why).into());
         }
+        // Also if it was asked when the image was sent: whoever sent it may have ignored the answer, and the image before this one was
+        // never asked about the present seed. What ran with it until just now is not asked: nothing may keep it from coming back.
+        if !gives_up {
+            staging::takes_own_seed(board, &disk).await?;
+        }
         Ok(Some(Self {
             image,
             gives_up,

@@ -125,16 +125,13 @@ pub(super) async fn stage(board: &Board, bundle: Bundle) -> Result<StageAnswer, 
     }
     let others = others(&board.status().node.name, &board.cluster().await);
     let own = running.clone();
-    let patience = board
-        .can_mount_a_root()
-        .then(|| board.scale() * TO_CHECK_A_SEED);
+    let patience = to_check_a_seed(board);
     let taking = spawn_blocking(move || {
         // Also after the client has gone: nobody else may write there before this ends.
         let _held = held;
         let taken = take(&disk, bundle, &own, &others)?;
         if let (Some(patience), (_, Some(_))) = (patience, &taken) {
-            let seed = fs::read(SEED_IN_USE).map_err(Refusal::Seed)?;
-            takes_seed(&disk, &seed, patience)?;
+            ask_about_seed(&disk, patience)?;
             tracing::info!("the image that was sent takes this node's seed");
         }
         Ok::<_, Refusal>(taken)
@@ -150,6 +147,31 @@ pub(super) async fn stage(board: &Board, bundle: Bundle) -> Result<StageAnswer, 
         running,
         slot: slot.map(|slot| slot.to_string()),
     })
+}
+
+/// Whether the image in the other slot takes the seed that this node runs with.
+pub(super) async fn takes_own_seed(board: &Board, disk: &OwnDisk) -> Result<(), Refusal> {
+    let Some(patience) = to_check_a_seed(board) else {
+        return Ok(());
+    };
+    let disk = disk.clone();
+    match spawn_blocking(move || ask_about_seed(&disk, patience)).await {
+        Ok(answer) => answer,
+        // A panic aborts the supervisor.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// None where this kind of node cannot mount what it would have to ask.
+fn to_check_a_seed(board: &Board) -> Option<Duration> {
+    board
+        .can_mount_a_root()
+        .then(|| board.scale() * TO_CHECK_A_SEED)
+}
+
+fn ask_about_seed(disk: &OwnDisk, patience: Duration) -> Result<(), Refusal> {
+    let seed = fs::read(SEED_IN_USE).map_err(Refusal::Seed)?;
+    Ok(takes_seed(disk, &seed, patience)?)
 }
 
 /// The disk, for this one alone.
