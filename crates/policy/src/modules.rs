@@ -9,6 +9,8 @@ use crate::{TableError, parse, table};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Modules {
+    /// Drivers of watchdogs, which the initramfs loads first; imagebuild leaves out those that the kernel lacks.
+    pub watchdogs: Vec<String>,
     /// What the initramfs loads before it can mount the root; imagebuild puts these, and what
     /// they depend on, under `/modules`.
     pub initramfs: Vec<String>,

@@ -52,12 +52,14 @@ pub fn choose(build: &Build<'_>, packages: &Packages) -> Result<Modules> {
         .filter(|list| list.optional)
         .flat_map(|list| &list.modules);
     let wanted = Wanted {
+        first: table.watchdogs.clone(),
         early: table.initramfs.clone(),
         required: required.cloned().collect(),
         optional: optional.cloned().collect(),
     };
     let inputs = Inputs::of_step("modules", 2)
         .digest("kernel", package.sha256)
+        .value("first", &wanted.first)
         .value("early", &wanted.early)
         .value("required", &wanted.required)
         .value("optional", &wanted.optional);
@@ -94,6 +96,8 @@ fn release(kernel: &Path) -> Result<String> {
 }
 
 struct Wanted {
+    /// Loaded in the initramfs before the others, where they are there.
+    first: Vec<String>,
     /// Loaded in the initramfs, in this order.
     early: Vec<String>,
     /// Must be there.
@@ -165,7 +169,7 @@ impl Tree {
             );
         }
         let mut chosen = Chosen::default();
-        for name in &wanted.early {
+        for name in wanted.first.iter().filter(here).chain(&wanted.early) {
             self.add(name, &mut chosen, &mut Vec::new())?;
         }
         chosen.early = chosen.order.len();
@@ -409,6 +413,7 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let error = tree
             .choose(&Wanted {
+                first: vec!["hpwdt".to_owned()],
                 early: vec!["erofs".to_owned(), "ext4".to_owned()],
                 required: names(&["iTCO_wdt"]),
                 optional: names(&["elsewhere"]),

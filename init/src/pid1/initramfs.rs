@@ -20,6 +20,7 @@ use thiserror::Error;
 use super::log::say;
 use super::modules;
 use super::mounts::{MountError, mount_one};
+use super::watchdog;
 use crate::loop_device;
 
 /// The image of the root, and where it is mounted before it becomes `/`.
@@ -77,6 +78,7 @@ pub(super) fn switch_root() -> Result<Infallible, SwitchError> {
         mount_one(line, Path::new("/"))?;
     }
     load_modules()?;
+    let watchdog = watchdog::start_early();
 
     fs::create_dir_all(NEW_ROOT).map_err(step("make the root's directory"))?;
     mount_image().map_err(step("mount the root"))?;
@@ -87,7 +89,9 @@ pub(super) fn switch_root() -> Result<Infallible, SwitchError> {
     empty_initramfs();
     enter_root().map_err(|error| step("enter the root")(error.into()))?;
     Err(step("execute /init of the root")(
-        Command::new("/init").exec(),
+        Command::new("/init")
+            .args(watchdog.map(|watchdog| watchdog.argument()))
+            .exec(),
     ))
 }
 
@@ -102,7 +106,11 @@ fn load_modules() -> Result<(), SwitchError> {
         })?,
     };
     for name in list.lines().map(str::trim).filter(|name| !name.is_empty()) {
-        modules::load_file(&Path::new("/modules").join(name))?;
+        match modules::load_file(&Path::new("/modules").join(name)) {
+            // The driver of a watchdog that this machine does not have. What the root needs is missed when it is mounted.
+            Err(error) if error.is_without_device() => {}
+            other => other?,
+        }
     }
     Ok(())
 }

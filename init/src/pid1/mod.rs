@@ -100,13 +100,13 @@ fn not_by_panic(
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The second stage and the loop; it returns only when it cannot go on.
 /// A machine without one is a machine that hangs for good when it hangs.
-fn watchdog(options: &NodeOptions) -> Option<Watchdog> {
+fn watchdog(options: &NodeOptions, handed_over: Option<File>) -> Option<Watchdog> {
     if !options.kind.has(Facility::Watchdog) {
         return None;
     }
-    match Watchdog::start(Path::new(watchdog::DEVICE), options.scale, main_loop::now()) {
+    let device = Path::new(watchdog::DEVICE);
+    match Watchdog::start(handed_over, device, options.scale, main_loop::now()) {
         Ok((watchdog, timeout)) => {
             say!(
                 "the watchdog resets this machine after {} s without PID 1",
@@ -121,15 +121,17 @@ fn watchdog(options: &NodeOptions) -> Option<Watchdog> {
     }
 }
 
+/// The second stage and the loop; it returns only when it cannot go on.
 fn boot(
     kind: NodeKind,
     supervisor: &OsStr,
     arguments: &[OsString],
 ) -> Result<Infallible, AnyError> {
     let mut options = NodeOptions::of_pid1(arguments)?;
+    let early = watchdog::handed_over(arguments);
     let leaf = prepare(&mut options)?;
     let supervisor = supervisor_program(supervisor, &options, leaf)?;
-    let main_loop = MainLoop::new(&options, &supervisor, watchdog(&options))?;
+    let main_loop = MainLoop::new(&options, &supervisor, watchdog(&options, early))?;
     if let Err(error) = footprint::forget_start_up() {
         say!("the memory of the start-up is kept: {error}");
     }

@@ -29,6 +29,13 @@ pub struct LoadError {
     source: io::Error,
 }
 
+impl LoadError {
+    /// The module says that there is nothing for it to drive.
+    pub fn is_without_device(&self) -> bool {
+        self.source.raw_os_error() == Some(Errno::NODEV.raw_os_error())
+    }
+}
+
 /// Loads one module from its file. One that is there already is no fault.
 pub fn load_file(path: &Path) -> Result<(), LoadError> {
     let failed = |source: io::Error| LoadError {
