@@ -9,13 +9,13 @@ use std::{
 
 use masthead_imagebuild::{
     bundle,
-    formats::cpio::{Kind, Writer},
+    formats::cpio::{self, Kind, Writer},
     steps::root::packer,
 };
 use masthead_uki::{
     Release,
     example::program,
-    pe::{NewSection, with_sections},
+    pe::{NewSection, memory_size, sections, with_sections, without_sections_from},
     seal,
 };
 
@@ -59,6 +59,64 @@ pub fn other_image(
     key: &Path,
     change: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
+    let (release, root) = other_root(of, folder, version, change)?;
+    let archive = packed(&root)?;
+    let text = release.text();
+    let added = [
+        section(".osrel", text.as_bytes()),
+        section(".initrd", &archive),
+    ];
+    let image = with_sections(&program(), &added).map_err(|error| refused(&error))?;
+    signed(image, folder, version, key)
+}
+
+/// The same, with everything else that is in the image: machines start it.
+pub fn other_image_of_machines(
+    of: &Path,
+    folder: &Path,
+    version: &str,
+    key: &Path,
+    change: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let (release, root) = other_root(of, folder, version, change)?;
+    let file = unified_kernel_image(of)?;
+    let before = fs::read(&file).attempt(|| format!("read {}", file.display()))?;
+    let stub = without_sections_from(&before, ".osrel").map_err(|error| refused(&error))?;
+    let kept = sections(&before).map_err(|error| refused(&error))?;
+    let of_stub = sections(&stub).map_err(|error| refused(&error))?.len();
+    let mut initramfs = packed(&root)?;
+    let text = release.text();
+    for section in &kept {
+        if section.name == ".initrd" {
+            // All but the first archive, which has the root.
+            let (_, first) = cpio::read(section.content).map_err(|error| refused(&error))?;
+            initramfs.extend_from_slice(&section.content[first..]);
+        }
+    }
+    let added: Vec<_> = kept[of_stub..]
+        .iter()
+        .map(|section| NewSection {
+            name: &section.name,
+            content: match &*section.name {
+                ".osrel" => text.as_bytes(),
+                ".initrd" => &initramfs,
+                _ => section.content,
+            },
+            // A kernel is started in place, and says how much it takes; nothing else is a program.
+            memory: memory_size(section.content).unwrap_or(0),
+        })
+        .collect();
+    let image = with_sections(&stub, &added).map_err(|error| refused(&error))?;
+    signed(image, folder, version, key)
+}
+
+/// The root of the image in `of`, as one of that version, and `change`d.
+fn other_root(
+    of: &Path,
+    folder: &Path,
+    version: &str,
+    change: impl FnOnce(&Path) -> Result<()>,
+) -> Result<(Release, Vec<u8>)> {
     let release = Release {
         version: version.to_owned(),
         // Any other one than that of the image that it is made of.
@@ -83,34 +141,41 @@ pub fn other_image(
     change(&tree)?;
     run(packer().arg("--all-root").arg(&root).arg(&tree))?;
     fs::remove_dir_all(&tree).attempt(|| format!("remove {}", tree.display()))?;
-
     let content = fs::read(&root).attempt(|| format!("read {}", root.display()))?;
+    fs::remove_file(&root).attempt(|| format!("remove {}", root.display()))?;
+    Ok((release, content))
+}
+
+/// The archive of an initramfs that has a root in it.
+fn packed(root: &[u8]) -> Result<Vec<u8>> {
     let mut archive = Writer::new(Vec::new(), 0);
-    let packed = archive
-        .add("root.erofs", Kind::File, 0o644, &content)
-        .and_then(|()| archive.finish());
-    let archive = packed.attempt(|| "pack the root")?;
-    let text = release.text();
-    let section = |name, content| NewSection {
-        name,
-        content,
-        memory: 0,
-    };
-    let added = [
-        section(".osrel", text.as_bytes()),
-        section(".initrd", &archive),
-    ];
-    let wrong = |error: &dyn std::error::Error| Error::Refused(chain(error));
-    let mut image = with_sections(&program(), &added).map_err(|error| wrong(&error))?;
-    seal(&mut image).map_err(|error| wrong(&error))?;
+    archive
+        .add("root.erofs", Kind::File, 0o644, root)
+        .and_then(|()| archive.finish())
+        .attempt(|| "pack the root")
+}
+
+/// Seals an image, and makes its bundle.
+fn signed(mut image: Vec<u8>, folder: &Path, version: &str, key: &Path) -> Result<PathBuf> {
+    seal(&mut image).map_err(|error| refused(&error))?;
     let file = folder.join(format!("{version}.efi"));
     fs::write(&file, &image).attempt(|| format!("write {}", file.display()))?;
     let signed = folder.join(format!("{version}.bundle"));
     bundle::make(&file, key, &signed).map_err(|error| Error::Refused(format!("{error:#}")))?;
-    for used in [&file, &root] {
-        fs::remove_file(used).attempt(|| format!("remove {}", used.display()))?;
-    }
+    fs::remove_file(&file).attempt(|| format!("remove {}", file.display()))?;
     Ok(signed)
+}
+
+const fn section<'a>(name: &'a str, content: &'a [u8]) -> NewSection<'a> {
+    NewSection {
+        name,
+        content,
+        memory: 0,
+    }
+}
+
+fn refused(error: &dyn std::error::Error) -> Error {
+    Error::Refused(chain(error))
 }
 
 /// The root in an image, whatever else that holds.

@@ -5,21 +5,27 @@ mod fixture;
 mod support;
 
 use std::{
-    fs,
-    path::PathBuf,
+    fs::{self, File},
+    io::Read as _,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use fixture::Fixture;
+use masthead_bundle::Reader;
+use masthead_imagebuild::bundle::generate_key;
 use masthead_lab::{
     error::chain,
-    image::unified_kernel_image,
+    image::{other_image_of_machines, unified_kernel_image},
     patience::Look,
     provider::{Power, ProviderKind},
     qemu::{BootPath, MachineOptions, SeedPath},
     system_partition,
 };
 use masthead_slots::{Entry, Slot, Tries};
+use object::{
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, read::elf::ElfFile64,
+};
 use serde_json::Value;
 use support::console;
 
@@ -67,6 +73,107 @@ fn an_image_on_trial_that_panics_is_tried_twice_and_one_that_serves_becomes_good
         entries(&fixture),
         ["masthead-000001.conf", "masthead-000003.conf"]
     );
+}
+
+/// A second image, on trial, hangs with interrupts off, as a driver can, before anything feeds the watchdog: the watchdog alone resets the machine,
+/// twice, and the first image starts again and says so. It is sent a third image, whose `/init` does not take its seed, and goes on as it is.
+#[test]
+#[ignore = "half an hour where machines are emulated; make soak runs it"]
+fn an_image_that_hangs_is_reset_by_the_watchdog_and_one_that_refuses_the_seed_is_not_tried() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("image.key");
+    let public = generate_key(&key).expect("a key pair");
+    let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
+        plan.image_keys = vec![public.to_string()];
+    });
+    let built = fixture.m1().plan().image.clone();
+    let other = |version, change: &dyn Fn(&Path)| {
+        let change = |tree: &Path| {
+            change(tree);
+            Ok(())
+        };
+        let made = other_image_of_machines(&built, folder.path(), version, &key, change);
+        fixture.expect(made)
+    };
+    boot(&fixture, BootPath::Uefi);
+    power_off(&fixture);
+
+    let hangs = other("0.2.0", &|tree| {
+        hang_when_loaded(&module(tree, "inet_diag"));
+    });
+    let hangs = File::open(hangs).expect("the bundle");
+    let mut hangs = Reader::open(hangs, &[public.0]).expect("a bundle");
+    let mut image = Vec::new();
+    hangs.read_to_end(&mut image).expect("its image");
+    try_out(&fixture, 2, &image);
+    let shown = console(fixture.m1()).len();
+    boot(&fixture, BootPath::Disk);
+    let console = console(fixture.m1());
+    let starts = console[shown..].matches("Masthead 0.2.0").count();
+    assert_eq!(starts, 2, "{}", &console[shown..]);
+    let told = wait_for(&fixture, "the failed trial", |told| {
+        !told["failed"].is_null()
+    });
+    assert_eq!(told["failed"]["version"], "0.2.0", "{told}");
+    let why = told["failed"]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("started 2 times"), "{told}");
+
+    let strict = other("0.3.0", &|tree| {
+        let init = env!("CARGO_BIN_EXE_init-of-stricter-release");
+        fs::copy(init, tree.join("init")).expect("copied");
+    });
+    let strict = strict.display().to_string();
+    let mut upgrade = fixture.cluster.mastctl();
+    upgrade.args(["upgrade", "m1", &strict, "--accept-outage"]);
+    let refused = upgrade.output().expect("mastctl runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("does not take this node's seed"), "{said}");
+    assert!(said.contains("of an older format"), "{said}");
+    assert_eq!(entries(&fixture), ["masthead-000001.conf"]);
+    let told = installation(&fixture);
+    assert_eq!(told["on_trial"], false, "{told}");
+    power_off(&fixture);
+}
+
+/// A module's file in the tree of a root.
+fn module(tree: &Path, name: &str) -> PathBuf {
+    let name = format!("{name}.ko");
+    let mut folders = vec![tree.join("lib/modules")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("read").flatten() {
+            if entry.file_name() == *name {
+                return entry.path();
+            }
+            if entry.file_type().expect("a type").is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    panic!("there is no {name} in {}", tree.display());
+}
+
+/// Has a module's first function disable interrupts and spin: what a driver's fault can do, and no program.
+fn hang_when_loaded(module: &Path) {
+    // The kernel itself writes over an endbr64, of four bytes, and a call, of five, with which a function begins.
+    const AFTER: u64 = 9;
+    // cli; pause; jmp to the pause.
+    const SPIN: [u8; 5] = [0xfa, 0xf3, 0x90, 0xeb, 0xfc];
+    let mut content = fs::read(module).expect("read");
+    let file = ElfFile64::<Endianness>::parse(&*content).expect("a module");
+    let symbol = file.symbols().find(|one| one.name() == Ok("init_module"));
+    let symbol = symbol.expect("its first function");
+    let section = symbol.section_index().expect("its section");
+    let section = file.section_by_index(section).expect("a section");
+    let spin = symbol.address() + AFTER;
+    let begin = section.file_range().expect("it is in the file").0 + spin;
+    let begin = usize::try_from(begin).expect("an offset");
+    let relocated = section
+        .relocations()
+        .any(|(at, _)| at.wrapping_sub(spin) < SPIN.len() as u64);
+    assert!(!relocated, "choose another module");
+    content[begin..begin + SPIN.len()].copy_from_slice(&SPIN);
+    fs::write(module, content).expect("written");
 }
 
 fn installation(fixture: &Fixture) -> Value {

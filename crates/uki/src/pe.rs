@@ -146,6 +146,30 @@ pub fn with_sections(program: &[u8], added: &[NewSection<'_>]) -> Result<Vec<u8>
     Ok(image)
 }
 
+/// The program as it was before the section of this name, and all that follow it in the file, were added.
+pub fn without_sections_from(image: &[u8], name: &str) -> Result<Vec<u8>, Error> {
+    let file = PeFile64::parse(image)?;
+    let table = file.section_table();
+    let kept = table
+        .iter()
+        .position(|header| header.raw_name() == name.as_bytes())
+        .unwrap_or(table.len());
+    let first_removed = table.iter().nth(kept);
+    let end = first_removed.map_or(image.len(), |header| {
+        header.pointer_to_raw_data.get(LE) as usize
+    });
+    let headers = file.nt_headers();
+    let nt_offset = file.dos_header().nt_headers_offset() as usize;
+    let optional_size = headers.file_header().size_of_optional_header.get(LE) as usize;
+    let free = nt_offset + 24 + optional_size + kept * size_of::<ImageSectionHeader>();
+    let removed = (table.len() - kept) * size_of::<ImageSectionHeader>();
+    let mut program = image.get(..end).ok_or(Error::TooLarge)?.to_vec();
+    program[free..free + removed].fill(0);
+    let count = u16::try_from(kept).map_err(|_| Error::TooLarge)?;
+    program[nt_offset + 6..nt_offset + 8].copy_from_slice(&count.to_le_bytes());
+    Ok(program)
+}
+
 fn offset(value: usize) -> Result<u32, Error> {
     u32::try_from(value).map_err(|_| Error::TooLarge)
 }
@@ -196,6 +220,28 @@ mod tests {
         assert_eq!(found[1].content, kernel);
         assert_eq!(found[2].content, b"quiet");
         assert_eq!(memory_size(&image).expect("an image"), 0x8000);
+    }
+
+    #[test]
+    fn sections_that_were_added_are_taken_away_again() {
+        let added = |line| {
+            let both = [
+                section(".linux", &[7; 0x1800], 0x5000),
+                section(".cmdline", line, 0),
+            ];
+            with_sections(&program(), &both).expect("room for both")
+        };
+        let before = without_sections_from(&added(b"quiet"), ".linux").expect("an image");
+        let names = sections(&before).expect("an image");
+        assert_eq!(
+            names.iter().map(|one| &*one.name).collect::<Vec<_>>(),
+            [".text"]
+        );
+        let line = without_sections_from(&added(b"quiet"), ".cmdline").expect("an image");
+        let again = with_sections(&line, &[section(".cmdline", b"loud", 0)]).expect("room");
+        assert_eq!(again, added(b"loud"));
+        let same = without_sections_from(&added(b"quiet"), ".none").expect("an image");
+        assert_eq!(same, added(b"quiet"));
     }
 
     #[test]
