@@ -109,6 +109,9 @@ pub(crate) enum Command {
     Unlock {
         /// The name of the master that holds it.
         node: String,
+        /// Only the lock whose id begins so, as `mastctl status` tells it: not one that the master has taken since.
+        #[arg(long)]
+        id: Option<String>,
     },
     /// Make a one-time token, with which a further operator logs in.
     Token(Token),

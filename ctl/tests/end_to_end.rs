@@ -419,6 +419,8 @@ fn mastctl_logs_in_and_works() {
         (run.code, run.error()["code"].as_str()),
         (2, Some("conflict"))
     );
+    let run = mastctl.run(&["unlock", "m2", "--id", "none"]);
+    assert_eq!(run.code, 2, "{run:?}");
     let run = mastctl.run(&["unlock", "m2"]);
     assert_eq!(
         (run.code, &*run.stdout),

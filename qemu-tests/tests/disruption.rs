@@ -160,7 +160,14 @@ fn who_dies_with_the_lock_keeps_it_until_it_is_back_or_an_operator_says_otherwis
         why.contains("m1 holds the disruption lock, not m3"),
         "{why}"
     );
-    done(fixture, &["unlock", "m1", "--nodes", "m2"]);
+    let why = refused(fixture, &["unlock", "m1", "--id", "0none", "--nodes", "m2"]);
+    assert!(why.contains("another one was meant"), "{why}");
+    // As the remedy says.
+    let why = refused(fixture, &["reboot", "m2"]);
+    let told = why.split("--id ").nth(1).unwrap_or_else(|| panic!("{why}"));
+    let id: String = told.chars().take_while(char::is_ascii_hexdigit).collect();
+    assert_eq!(id.len(), 8, "{why}");
+    done(fixture, &["unlock", "m1", "--id", &id, "--nodes", "m2"]);
     wait_for_holder(fixture, "m3", None);
 }
 

@@ -39,6 +39,13 @@ pub struct Disruption {
     pub since: Timestamp,
 }
 
+impl Disruption {
+    /// As much of the id as people are shown.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..8).unwrap_or(&self.id)
+    }
+}
+
 /// Asks to take the lock away from a master that will not give it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnlockRequest {
@@ -47,6 +54,9 @@ pub struct UnlockRequest {
     pub format: u32,
     /// The name of the master that holds it.
     pub holder: String,
+    /// What the [`id`](Disruption::id) of the lock that is meant begins with: another one, which the same master has taken since, stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// The lock is free.

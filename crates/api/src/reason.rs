@@ -387,7 +387,7 @@ impl ReasonCode {
             ),
             Self::DisruptionUnderWay => (
                 "A master is out of service on purpose, and holds the disruption lock until it serves again.",
-                "Wait until it is back. If it never comes back: `mastctl unlock NODE`.",
+                "Wait until it is back. If it never comes back: `mastctl unlock NODE --id ID`.",
             ),
             Self::DisruptionUnknown => (
                 "Whether another master is out of service on purpose cannot be asked of etcd.",

@@ -54,7 +54,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         }) => upgrade::status(&session).await,
         Command::Upgrade(arguments) => upgrade::run(&session, arguments).await,
         Command::Rollback(arguments) => upgrade::back(&session, arguments).await,
-        Command::Unlock { node } => unlock::run(&session, node).await,
+        Command::Unlock { node, id } => unlock::run(&session, node, id).await,
         Command::Token(arguments) => operators::token(&session, arguments).await,
         Command::Operators(OperatorsCommand::List) => operators::list(&session).await,
         Command::Operators(OperatorsCommand::Remove { whom }) => {

@@ -11,11 +11,16 @@ use crate::client::unreadable;
 use crate::text::harmless;
 
 /// Takes the disruption lock away from a master. Any node passes the word on.
-pub(super) async fn run(session: &Session, holder: String) -> Result<(), Failure> {
+pub(super) async fn run(
+    session: &Session,
+    holder: String,
+    id: Option<String>,
+) -> Result<(), Failure> {
     let what = "take the disruption lock away";
     let request = UnlockRequest {
         format: FORMAT,
         holder,
+        id,
     };
     let answer = session.ask_any(what, routes::UNLOCK, Some(&request)).await;
     let answer = answer.map_err(Failure::as_the_node_says)?;

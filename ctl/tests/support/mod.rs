@@ -198,7 +198,9 @@ impl Node for Answers {
     }
 
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {
-        let answer = if request.holder == "m2" {
+        let answer = if request.holder == "m2"
+            && request.id.is_none_or(|id| held_by_m2().id.starts_with(&id))
+        {
             Ok(UnlockAnswer {
                 format: FORMAT,
                 held: held_by_m2(),

@@ -10,7 +10,7 @@ use etcd_client::{
     Client, Compare, CompareOp, Error, GetOptions, GetResponse, ResponseHeader, Txn, TxnOp,
     TxnOpResponse, TxnResponse,
 };
-use masthead_api::disruption::Disruption;
+use masthead_api::disruption::{Disruption, UnlockRequest};
 use masthead_api::{ApiError, ErrorCode};
 use thiserror::Error;
 
@@ -108,8 +108,9 @@ impl Lock {
         }
     }
 
-    /// Takes the lock away from the master of that name, at an operator's word.
-    pub async fn free(&self, holder: &str) -> Result<Disruption, ApiError> {
+    /// Takes the lock away from the master that is meant, at an operator's word.
+    pub async fn free(&self, request: &UnlockRequest) -> Result<Disruption, ApiError> {
+        let UnlockRequest { holder, id, .. } = request;
         let refused = |why: String| {
             let next = "See `mastctl status`; nothing was changed.";
             ApiError::new(ErrorCode::Conflict, why, next)
@@ -124,10 +125,19 @@ impl Lock {
         let Some(held) = self.read().await.map_err(failed)? else {
             return Err(refused("nobody holds the disruption lock".to_owned()));
         };
-        if held.disruption.holder != holder {
+        if held.disruption.holder != *holder {
             let name = &held.disruption.holder;
             return Err(refused(format!(
                 "{name} holds the disruption lock, not {holder}"
+            )));
+        }
+        if id
+            .as_ref()
+            .is_some_and(|id| !held.disruption.id.starts_with(id.as_str()))
+        {
+            return Err(refused(format!(
+                "{holder} holds the disruption lock {} by now, and another one was meant",
+                held.disruption.short_id()
             )));
         }
         // Gone is gone: the first member asked may have done it, and its answer was lost.

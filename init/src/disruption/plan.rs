@@ -201,7 +201,8 @@ pub fn under_way(holder: &Disruption) -> Reason {
             holder.since
         ))
         .with_remedy(format!(
-            "Wait until {name} is back. If it never comes back: `mastctl unlock {name}`."
+            "Wait until {name} is back. If it never comes back: `mastctl unlock {name} --id {}`.",
+            holder.short_id()
         ))
 }
 

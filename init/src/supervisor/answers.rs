@@ -83,7 +83,7 @@ impl Node for Board {
     fn unlock(&self, request: UnlockRequest) -> Answering<'_, Result<UnlockAnswer, ApiError>> {
         Box::pin(async move {
             let members = self.members_needed()?;
-            let held = Lock { members }.free(&request.holder).await?;
+            let held = Lock { members }.free(&request).await?;
             Ok(UnlockAnswer {
                 format: masthead_api::FORMAT,
                 held,
