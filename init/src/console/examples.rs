@@ -2,8 +2,9 @@
 
 use masthead_api::etcd::{Etcd, EtcdMember, EtcdRole};
 use masthead_api::status::{
-    Certificate, Cluster, Disk, DiskState, Exit, Network, Node, NodeKind, Probe, ProbeKind, Seed,
-    SeedAttempt, Service, ServiceState, Status, Supervisor, VirtualAddress, VirtualState,
+    Certificate, Cluster, Disk, DiskState, Exit, FailedImage, Installation, InstallationState,
+    Network, Node, NodeKind, Probe, ProbeKind, Seed, SeedAttempt, Service, ServiceState, Status,
+    Supervisor, VirtualAddress, VirtualState,
 };
 use masthead_api::{FORMAT, Fingerprint, Reason, ReasonCode, Timestamp};
 
@@ -89,7 +90,15 @@ pub(crate) fn running() -> Status {
             warnings: Vec::new(),
             attempts: Vec::new(),
         },
-        installation: None,
+        installation: Some(Installation {
+            state: InstallationState::Installed,
+            generation: Some(3),
+            slot: Some("A".into()),
+            version: Some("0.1.0".into()),
+            reason: None,
+            on_trial: false,
+            failed: None,
+        }),
         disks: vec![
             disk("STATE", 4, 1 << 20),
             disk("ETCD", 5, 1 << 25),
@@ -168,6 +177,8 @@ pub(crate) fn seedless() -> Status {
         },
     ];
     status.disks.clear();
+    status.installation = None;
+    status.virtual_addresses.clear();
     status.network = Network::default();
     status.services.clear();
     status.api_fingerprint = None;
@@ -214,5 +225,15 @@ pub(crate) fn failing() -> Status {
     let lost = Reason::new(ReasonCode::DiskLost, at(50)).with_cause("DATA on /dev/vda6 is gone.");
     status.disks[2].reason = Some(lost.clone());
     status.degraded = vec![lost];
+    if let Some(installation) = &mut status.installation {
+        installation.on_trial = true;
+        installation.failed = Some(FailedImage {
+            generation: 2,
+            version: "0.2.0".into(),
+            why: "it was started 2 times,\nand has not said why".into(),
+            at: at(1),
+        });
+    }
+    status.virtual_addresses[0].owner = None;
     status
 }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use masthead_api::status::{Disk, DiskState, Exit, Service, ServiceState, Status};
+use masthead_api::status::{
+    Disk, DiskState, Exit, FailedImage, Installation, InstallationState, Service, ServiceState,
+    Status,
+};
 use masthead_api::{Reason, Timestamp};
 
 use super::wrap::{harmless, wrap};
@@ -103,14 +106,48 @@ fn head(status: &Status, width: usize, lines: &mut Vec<String>) {
     {
         field("cluster", format!("https://{endpoint}"));
     }
+    for address in &status.virtual_addresses {
+        let owner = address.owner.as_deref().unwrap_or("nobody");
+        field("vip", format!("{}, owned by {owner}", address.address));
+    }
     for disk in &status.disks {
         field("disk", describe_disk(disk));
+    }
+    if let Some(installation) = &status.installation {
+        field("boots", describe_installation(installation));
+        if let Some(failed) = &installation.failed {
+            let FailedImage { version, why, .. } = failed;
+            let why = harmless(&why.replace('\n', " "), usize::MAX);
+            field(
+                "",
+                format!("(Masthead {version} was tried, and is not good: {why})"),
+            );
+        }
     }
     if let Some(fingerprint) = &status.api_fingerprint {
         field("login", fingerprint.to_string());
         if status.api_provisional {
             field("", "(provisional: until the cluster is founded)".to_owned());
         }
+    }
+}
+
+fn describe_installation(installation: &Installation) -> String {
+    match (
+        &installation.state,
+        &installation.slot,
+        installation.generation,
+    ) {
+        (InstallationState::Installed, Some(slot), Some(generation)) => {
+            let trial = if installation.on_trial {
+                ", which is on trial"
+            } else {
+                ""
+            };
+            format!("from slot {slot} of its disk, image number {generation}{trial}")
+        }
+        (InstallationState::Installed, ..) => "from its disk".to_owned(),
+        _ => "from a medium or the network: the disk starts nothing".to_owned(),
     }
 }
 
