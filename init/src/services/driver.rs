@@ -134,6 +134,9 @@ impl Driver {
                 self.stop_waiters.push(reply);
                 self.feed(GroupEvent::StopAll);
             }
+            Command::Respond(reply) => {
+                let _ = reply.send(());
+            }
             Command::One(name, event) => self.feed(GroupEvent::Service(name, event)),
             Command::Launch(name, launch) => {
                 if let Some(member) = self.members.get_mut(&name) {

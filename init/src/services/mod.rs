@@ -82,6 +82,7 @@ enum Command {
     StopAll(oneshot::Sender<()>),
     One(ServiceName, Event),
     Launch(ServiceName, Launch),
+    Respond(oneshot::Sender<()>),
 }
 
 /// Starts the driver on the current runtime: it adopts what runs, and starts what does not; or stops all, if the
@@ -111,6 +112,25 @@ impl Handle {
     /// What there is to tell about each service, in the order in which they were given.
     pub fn watch(&self) -> tokio::sync::watch::Receiver<Vec<Story>> {
         self.stories.clone()
+    }
+
+    /// Returns when the driver has done what it had to do when this was called: at once, unless it is stuck.
+    pub async fn responds(&self) {
+        let (reply, responded) = oneshot::channel();
+        if self.commands.send(Command::Respond(reply)).is_ok() {
+            // A driver that is gone keeps nobody waiting.
+            let _ = responded.await;
+        }
+    }
+
+    /// Of a driver that takes no command any more, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_one_that_is_stuck() -> Self {
+        let (commands, received) = mpsc::unbounded_channel();
+        let (_, stories) = tokio::sync::watch::channel(Vec::new());
+        // It is still there.
+        std::mem::forget(received);
+        Self { commands, stories }
     }
 
     /// Stops all services, each before those that it needs, and returns when they are stopped or

@@ -116,6 +116,7 @@ async fn supervise(options: &SupervisorOptions, release: Release) -> anyhow::Res
     let (power_sender, power) = mpsc::channel(4);
     let (founding_sender, founding) = mpsc::channel(4);
     let (groups_sender, groups) = watch::channel(None);
+    tokio::spawn(pid1::beat(Arc::clone(&link), scale, groups.clone()));
     let boot = boot::Boot {
         node: options.node.clone(),
         release,
