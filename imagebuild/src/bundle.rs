@@ -78,11 +78,7 @@ mod tests {
             etcd: "3.6.16".to_owned(),
         };
         let text = release.text();
-        let section = NewSection {
-            name: ".osrel",
-            content: text.as_bytes(),
-            memory: 0,
-        };
+        let section = NewSection::new(".osrel", text.as_bytes());
         let mut image = with_sections(&program(), &[section]).expect("room");
         seal(&mut image).expect("a line for the digest");
         image

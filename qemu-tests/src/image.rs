@@ -63,8 +63,8 @@ pub fn other_image(
     let archive = packed(&root)?;
     let text = release.text();
     let added = [
-        section(".osrel", text.as_bytes()),
-        section(".initrd", &archive),
+        NewSection::new(".osrel", text.as_bytes()),
+        NewSection::new(".initrd", &archive),
     ];
     let image = with_sections(&program(), &added).map_err(|error| refused(&error))?;
     signed(image, folder, version, key)
@@ -164,14 +164,6 @@ fn signed(mut image: Vec<u8>, folder: &Path, version: &str, key: &Path) -> Resul
     bundle::make(&file, key, &signed).map_err(|error| Error::Refused(format!("{error:#}")))?;
     fs::remove_file(&file).attempt(|| format!("remove {}", file.display()))?;
     Ok(signed)
-}
-
-const fn section<'a>(name: &'a str, content: &'a [u8]) -> NewSection<'a> {
-    NewSection {
-        name,
-        content,
-        memory: 0,
-    }
 }
 
 fn refused(error: &dyn std::error::Error) -> Error {

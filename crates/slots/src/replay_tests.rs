@@ -26,14 +26,9 @@ fn release(version: &str) -> Release {
 fn image(version: &str) -> Vec<u8> {
     let text = release(version).text();
     let content: Vec<u8> = (0..90_000_u32).map(|number| (number % 251) as u8).collect();
-    let section = |name, content| NewSection {
-        name,
-        content,
-        memory: 0,
-    };
     let added = [
-        section(".osrel", text.as_bytes()),
-        section(".initrd", &content),
+        NewSection::new(".osrel", text.as_bytes()),
+        NewSection::new(".initrd", &content),
     ];
     let mut image = with_sections(&program(), &added).expect("room for both");
     seal(&mut image).expect("a line for the digest");

@@ -42,6 +42,17 @@ pub struct NewSection<'a> {
     pub memory: usize,
 }
 
+impl<'a> NewSection<'a> {
+    /// One that takes as much memory as it has bytes.
+    pub const fn new(name: &'a str, content: &'a [u8]) -> Self {
+        Self {
+            name,
+            content,
+            memory: content.len(),
+        }
+    }
+}
+
 /// A section that was read.
 pub struct Section<'a> {
     /// Its name.

@@ -273,17 +273,12 @@ mod tests {
 
     fn image() -> Vec<u8> {
         let text = release().text();
-        let section = |name, content| NewSection {
-            name,
-            content,
-            memory: 0,
-        };
         let initrd: Vec<u8> = (0..3_000_000_u32)
             .map(|number| (number % 251) as u8)
             .collect();
         let added = [
-            section(".osrel", text.as_bytes()),
-            section(".initrd", &initrd),
+            NewSection::new(".osrel", text.as_bytes()),
+            NewSection::new(".initrd", &initrd),
         ];
         let mut image = pe::with_sections(&program(), &added).expect("room for both");
         seal(&mut image).expect("a line for the digest");
@@ -328,11 +323,7 @@ mod tests {
     fn what_is_no_image_says_so() {
         assert!(matches!(of(b"#!/bin/sh\n"), Err(ImageError::Parse(_))));
         assert!(matches!(of(&program()), Err(ImageError::Foreign)));
-        let section = NewSection {
-            name: ".osrel",
-            content: b"NAME=Other\nID=other\n",
-            memory: 0,
-        };
+        let section = NewSection::new(".osrel", b"NAME=Other\nID=other\n");
         let other = pe::with_sections(&program(), &[section]).expect("room");
         assert!(matches!(of(&other), Err(ImageError::Foreign)));
     }

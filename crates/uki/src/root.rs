@@ -64,7 +64,7 @@ pub fn find<R: Read + Seek>(image: &mut R) -> Result<Place, ImageError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Cursor;
 
     use super::*;
@@ -72,7 +72,8 @@ mod tests {
     use crate::example::program;
     use crate::pe::{NewSection, with_sections};
 
-    fn entry(name: &str, content: &[u8]) -> Vec<u8> {
+    /// An archive's entry.
+    pub(crate) fn entry(name: &str, content: &[u8]) -> Vec<u8> {
         let fields = [
             1,
             0o100_644,
@@ -108,14 +109,9 @@ mod tests {
             etcd: "3.6.16".to_owned(),
         };
         let text = release.text();
-        let section = |name, content| NewSection {
-            name,
-            content,
-            memory: 0,
-        };
         let added = [
-            section(".osrel", text.as_bytes()),
-            section(".initrd", initrd),
+            NewSection::new(".osrel", text.as_bytes()),
+            NewSection::new(".initrd", initrd),
         ];
         Cursor::new(with_sections(&program(), &added).expect("room"))
     }

@@ -51,18 +51,13 @@ pub fn link(
         let stub = read(&stub)?;
         let kernel = read(&modules.image())?;
         let initrd = read(&initramfs.path.join("initrd"))?;
-        let section = |name, content| NewSection {
-            name,
-            content,
-            memory: 0,
-        };
         let mut image = pe::with_sections(
             &stub,
             &[
-                section(".osrel", os_release.as_bytes()),
-                section(".cmdline", command_line.as_bytes()),
-                section(".uname", modules.release.as_bytes()),
-                section(".initrd", &initrd),
+                NewSection::new(".osrel", os_release.as_bytes()),
+                NewSection::new(".cmdline", command_line.as_bytes()),
+                NewSection::new(".uname", modules.release.as_bytes()),
+                NewSection::new(".initrd", &initrd),
                 // Last, and with the room that the kernel takes when it is started in place.
                 NewSection {
                     name: ".linux",
