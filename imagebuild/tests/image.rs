@@ -1,11 +1,15 @@
 //! The whole way, from the lock to an image. These take minutes: `make test` calls them by name.
 
 use std::fs;
+use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use masthead_imagebuild::formats::cpio;
 use masthead_imagebuild::inspect;
+use masthead_uki::check;
+use masthead_uki::frame::{FILE, Framed};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -155,6 +159,8 @@ fn a_second_run_is_short_and_the_image_is_whole() {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
 
+    a_node_of_the_network_has_all_of_it(&output, &uki);
+
     let version = Command::new(output.join("components/kubectl"))
         .args(["version", "--client", "--output=json"])
         .output()
@@ -166,4 +172,30 @@ fn a_second_run_is_short_and_the_image_is_whole() {
     let go_mod = fs::read_to_string(root.join("components/go.mod")).expect("reading");
     let pinned = masthead_imagebuild::steps::components::requirements(&go_mod)["k8s.io/kubernetes"];
     assert_eq!(stamped, pinned);
+}
+
+/// Root and frame, which such a node has in memory, are the image; and what firmware fetches has both.
+fn a_node_of_the_network_has_all_of_it(output: &Path, uki: &[u8]) {
+    let read = |name: &str| fs::read(output.join(name)).expect("reading");
+    let install = read("install.cpio");
+    let (entries, _) = cpio::read(&install).expect("an archive");
+    let frame = entries.iter().find(|entry| entry.name == FILE);
+    let frame = frame.expect("a frame").content;
+    let root = read("root.erofs");
+    let mut whole = Vec::new();
+    Framed::new(Cursor::new(frame), Cursor::new(&root))
+        .expect("both fit")
+        .read_to_end(&mut whole)
+        .expect("reading");
+    assert!(whole == uki, "it is another image");
+
+    let network = read("network.efi");
+    let release = check(&mut Cursor::new(&network)).expect("whole");
+    assert_eq!(release, check(&mut Cursor::new(uki)).expect("whole"));
+    let inspection = inspect::inspect(&network).expect("an EFI program");
+    let names: Vec<_> = inspection.initrd.iter().map(|one| &*one.name).collect();
+    assert!(
+        names.contains(&FILE) && names.contains(&"init"),
+        "{names:?}"
+    );
 }

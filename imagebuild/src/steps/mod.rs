@@ -5,13 +5,14 @@
 //!           ├─ programs ─┤
 //!           └─ grub ─────┤
 //! components ────────────┼─ root ── initramfs ── uki ── output
-//! init ──────────────────┘
+//! init ──────────────────┘                           └─ install
 //! ```
 
 pub mod components;
 pub mod grub;
 pub mod init;
 pub mod initramfs;
+pub mod install;
 pub mod modules;
 pub mod packages;
 pub mod programs;
@@ -90,6 +91,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         &root,
         &initramfs,
     )?;
+    let install = install::pack(build, &uki)?;
     let materials = sbom::write(build, &packages, &components, &init, &uki)?;
     let results = publish::Results {
         init: &init,
@@ -98,6 +100,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         root: &root,
         initramfs: &initramfs,
         uki: &uki,
+        install: &install,
         materials: &materials,
         boot_loader,
         grub: &grub,

@@ -28,6 +28,8 @@ pub struct Results<'a> {
     pub initramfs: &'a Made,
     /// `masthead.efi`.
     pub uki: &'a Made,
+    /// `install.cpio` and `network.efi`.
+    pub install: &'a Made,
     /// `manifest.json`.
     pub materials: &'a Made,
     /// systemd-boot, for the disks and boot media that hold the image.
@@ -55,6 +57,14 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
         (
             format!("masthead-{}.efi", build.manifest.version),
             results.uki.path.join("masthead.efi"),
+        ),
+        (
+            "install.cpio".to_owned(),
+            results.install.path.join("install.cpio"),
+        ),
+        (
+            "network.efi".to_owned(),
+            results.install.path.join("network.efi"),
         ),
         (
             "manifest.json".to_owned(),
@@ -96,6 +106,8 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
         place(source, &made.join(name))?;
     }
     files::put(&made, "/cmdline", 0o644, command_line.as_bytes())?;
+    let script = network_script(&command_line);
+    files::put(&made, "/masthead.ipxe", 0o644, script.as_bytes())?;
     let replacing = || format!("replacing {}", output.display());
     if output.exists() {
         // What was there goes away with the scratch folder.
@@ -108,6 +120,11 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
     Ok(true)
 }
 
+/// What iPXE carries out.
+fn network_script(command_line: &str) -> String {
+    include_str!("../../../firmware/network.ipxe").replace("COMMAND_LINE", command_line)
+}
+
 fn current(output: &Path, entries: &[(String, PathBuf)], command_line: &str) -> bool {
     let there = |(name, source): &(String, PathBuf)| {
         let same = fs::symlink_metadata(output.join(name))
@@ -116,9 +133,11 @@ fn current(output: &Path, entries: &[(String, PathBuf)], command_line: &str) -> 
         same || source.is_symlink()
             && fs::read_link(output.join(name)).ok() == fs::read_link(source).ok()
     };
-    fs::read_to_string(output.join("cmdline")).is_ok_and(|text| text == command_line)
+    let is = |name, text: &str| fs::read_to_string(output.join(name)).is_ok_and(|it| it == text);
+    is("cmdline", command_line)
+        && is("masthead.ipxe", &network_script(command_line))
         && entries.iter().all(there)
-        && files::walk(output).is_ok_and(|found| found.len() == entries.len() + 3)
+        && files::walk(output).is_ok_and(|found| found.len() == entries.len() + 4)
 }
 
 /// Links, or copies where a link cannot be: to another file system.

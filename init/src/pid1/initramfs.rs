@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_move};
 use thiserror::Error;
 
+use super::handed_over::{INITRAMFS, WATCHDOG, hand_over};
 use super::log::say;
 use super::modules;
 use super::mounts::{MountError, mount_one};
@@ -78,7 +79,16 @@ pub(super) fn switch_root() -> Result<Infallible, SwitchError> {
         mount_one(line, Path::new("/"))?;
     }
     load_modules()?;
-    let watchdog = watchdog::start_early();
+    let mut kept = Vec::new();
+    if let Some(device) = watchdog::start_early() {
+        let watchdog = hand_over(WATCHDOG, device.into());
+        kept.push(watchdog.map_err(|error| step("hand the watchdog over")(error.into()))?);
+    }
+    if Path::new("/").join(masthead_uki::frame::FILE).exists() {
+        let initramfs = File::open("/").map_err(step("open the initramfs"))?;
+        let initramfs = hand_over(INITRAMFS, initramfs.into());
+        kept.push(initramfs.map_err(|error| step("hand the initramfs over")(error.into()))?);
+    }
 
     fs::create_dir_all(NEW_ROOT).map_err(step("make the root's directory"))?;
     mount_image().map_err(step("mount the root"))?;
@@ -89,9 +99,7 @@ pub(super) fn switch_root() -> Result<Infallible, SwitchError> {
     empty_initramfs();
     enter_root().map_err(|error| step("enter the root")(error.into()))?;
     Err(step("execute /init of the root")(
-        Command::new("/init")
-            .args(watchdog.map(|watchdog| watchdog.argument()))
-            .exec(),
+        Command::new("/init").args(kept).exec(),
     ))
 }
 

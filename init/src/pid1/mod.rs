@@ -19,6 +19,7 @@ pub mod ending;
 pub mod exits;
 mod finish;
 mod footprint;
+mod handed_over;
 mod initramfs;
 mod kernel_settings;
 mod log;
@@ -34,7 +35,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::panic;
 use std::path::Path;
 
@@ -51,6 +52,9 @@ use self::watchdog::Watchdog;
 use crate::link::SUPERVISOR_LINK_FD;
 use crate::listeners;
 use crate::node::{Facility, NodeKind, NodeOptions, SCALE_IN_FIRMWARE};
+
+/// The root of the initramfs, if it holds what an installation needs: the image's root, and the frame around it.
+pub const INITRAMFS: &str = "/run/masthead/initramfs";
 
 /// This binary, in every root.
 const INIT: &str = "/init";
@@ -128,8 +132,9 @@ fn boot(
     arguments: &[OsString],
 ) -> Result<Infallible, AnyError> {
     let mut options = NodeOptions::of_pid1(arguments)?;
-    let early = watchdog::handed_over(arguments);
+    let early = handed_over::inherit(arguments, handed_over::WATCHDOG).map(File::from);
     let leaf = prepare(&mut options)?;
+    let _initramfs = keep_initramfs(arguments);
     let supervisor = supervisor_program(supervisor, &options, leaf)?;
     let main_loop = MainLoop::new(&options, &supervisor, watchdog(&options, early))?;
     if let Err(error) = footprint::forget_start_up() {
@@ -137,6 +142,18 @@ fn boot(
     }
     let ending = main_loop.run();
     finish::finish(kind, options.scale, ending)
+}
+
+/// Keeps what the initramfs holds for the disk where the supervisor finds it, for as long as this is.
+fn keep_initramfs(arguments: &[OsString]) -> Option<OwnedFd> {
+    let initramfs = handed_over::inherit(arguments, handed_over::INITRAMFS)?;
+    let target = format!("/proc/1/fd/{}", initramfs.as_raw_fd());
+    let kept = std::fs::create_dir_all("/run/masthead")
+        .and_then(|()| std::os::unix::fs::symlink(target, INITRAMFS));
+    if let Err(error) = kept {
+        say!("what the initramfs holds is not found any more: {INITRAMFS}: {error}");
+    }
+    Some(initramfs)
 }
 
 /// Stage 2: makes the node ready for its supervisor, and returns the latter's control group.

@@ -3,20 +3,15 @@
 //! The initramfs starts it, so that also a boot that hangs is reset, and hands it over to `/init` of the root. Nothing closes it in order: also a
 //! shutdown that hangs ends in a reset.
 
-#![expect(
-    unsafe_code,
-    reason = "a watchdog's time is set by ioctl(2), and its descriptor is handed over by its number"
-)]
+#![expect(unsafe_code, reason = "a watchdog's time is set by ioctl(2)")]
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, RawFd};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
 use masthead_machine::{BootTime, Scale};
-use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::log::say;
 
@@ -25,9 +20,6 @@ pub(super) const DEVICE: &str = "/dev/watchdog0";
 
 /// A boot takes no longer until PID 1 of the root sets a time of its own, which knows how slow the machine is.
 const TO_BOOT: Duration = Duration::from_secs(300);
-
-/// In front of the descriptor's number, as the first argument of the root's `/init`.
-const HANDED_OVER: &str = "--watchdog=";
 
 /// After so long without food it resets a real machine. Devices that cannot count so far take what they can.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,48 +32,16 @@ mod request {
     nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
 }
 
-/// A watchdog that the initramfs has started, and that stays open in the program that is executed next.
-#[derive(Debug)]
-pub(super) struct Early(RawFd);
-
-impl Early {
-    /// How the root's `/init` is told of it.
-    pub(super) fn argument(&self) -> OsString {
-        format!("{HANDED_OVER}{}", self.0).into()
-    }
-}
-
 /// Starts it for as long as a boot may take. None where there is none yet, as its device may appear with a driver that is in the root.
-pub(super) fn start_early() -> Option<Early> {
+pub(super) fn start_early() -> Option<File> {
     match open(Path::new(DEVICE), TO_BOOT) {
-        Ok((device, _)) => {
-            if let Err(error) = fcntl_setfd(&device, FdFlags::empty()) {
-                say!("the watchdog is not handed over to the root: {error}");
-            }
-            Some(Early(device.into_raw_fd()))
-        }
+        Ok((device, _)) => Some(device),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
             say!("no watchdog yet: {DEVICE}: {error}");
             None
         }
     }
-}
-
-/// What the initramfs has handed over, by the arguments of PID 1.
-pub(super) fn handed_over(arguments: &[OsString]) -> Option<File> {
-    let first = arguments.first()?.to_str()?;
-    let number = first.strip_prefix(HANDED_OVER)?.parse().ok()?;
-    // SAFETY: the first stage passes nothing else, and has opened it for this program alone.
-    let device = unsafe { File::from_raw_fd(number) };
-    // None of the children may have it.
-    if let Err(error) = fcntl_setfd(&device, FdFlags::CLOEXEC) {
-        say!("the initramfs has handed over no watchdog: {error}");
-        // Nobody else's descriptor is closed.
-        let _ = device.into_raw_fd();
-        return None;
-    }
-    Some(device)
 }
 
 /// Opens one, which starts it, and sets its time. Returns also the time that the device has taken.
@@ -187,19 +147,5 @@ mod tests {
         assert_eq!(null.unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         let none = Watchdog::start(None, Path::new("/dev/none"), Scale::REAL, now);
         assert_eq!(none.unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn what_is_handed_over_is_kept_from_children() {
-        let number = File::open("/dev/null").unwrap().into_raw_fd();
-        let arguments = [Early(number).argument()];
-        let device = handed_over(&arguments).unwrap();
-        assert_eq!(device.as_raw_fd(), number);
-        let flags = rustix::io::fcntl_getfd(&device).unwrap();
-        assert!(flags.contains(FdFlags::CLOEXEC));
-        for other in ["--watchdog=", "--watchdog=x", "--watchdog=1000000", "quiet"] {
-            assert!(handed_over(&[other.into()]).is_none(), "{other}");
-        }
-        assert!(handed_over(&[]).is_none());
     }
 }

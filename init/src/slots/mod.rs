@@ -3,6 +3,7 @@
 //! What is written, and in which order, is `masthead-slots`' business; here are the partition, and the medium from which this
 //! boot came.
 
+mod memory;
 mod next_init;
 mod own_disk;
 mod source;
@@ -20,6 +21,7 @@ use thiserror::Error;
 use crate::disk::device::Device;
 use crate::error_chain::with_sources;
 use crate::node::{Facility, NodeKind};
+use crate::pid1::INITRAMFS;
 use crate::volume::Mounts;
 pub use next_init::{NextInitError, takes_seed};
 pub use own_disk::{BootDisk, OwnDisk, OwnDiskError};
@@ -74,7 +76,12 @@ enum Failure {
 /// medium that was forgotten in the drive.
 pub fn bring_up(place: &Place, mounts: &dyn Mounts) -> Installation {
     let outcome = match attempt(place, mounts) {
-        Ok(entry) => told(entry),
+        Ok(entry) => {
+            if let Err(error) = memory::free(Path::new(INITRAMFS)) {
+                tracing::warn!(%error, "the memory of the image's frame is kept");
+            }
+            told(entry)
+        }
         Err(failure) => {
             let code = match failure {
                 Failure::NotFound(_) => ReasonCode::ImageNotFound,
@@ -149,7 +156,7 @@ fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Entry, Failure> {
     }
     let running = read(RUNNING)?;
     let running = String::from_utf8_lossy(&running);
-    let medium = Medium::with(running.trim(), place, mounts)?;
+    let mut medium = Medium::with(running.trim(), place, mounts)?;
     tracing::info!(
         medium = medium.place,
         "the running image is written to the disk"
@@ -160,7 +167,7 @@ fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Entry, Failure> {
     let serial = u32::from_be_bytes(*b"MHST");
     let mut partition = Partition::format(open()?, sector_bytes, serial)?;
     let source = Source {
-        image: &medium.image,
+        image: &mut *medium.image,
         boot_loader: &boot_loader,
     };
     masthead_slots::install(&mut partition, source, &medium.release).map_err(|source| {

@@ -1,34 +1,43 @@
-//! Where the running image is to be had: on the medium from which it was started.
+//! Where the running image is to be had: in memory, if the node was started over the network with the image's frame, or on the medium from which it
+//! was started.
 //!
 //! The kernel keeps nothing of the file that firmware has started. So every volume is looked at for an image that was built from the same as the root
 //! that runs; its digest says whether the copy is whole.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
+use std::path::Path;
 
 use masthead_uki::{ImageError, Release};
 use thiserror::Error;
 
-use super::Place;
+use super::{Place, memory};
+use crate::pid1::INITRAMFS;
 use crate::volume::{Filesystem, Mounts, devices, open_beneath};
 
 /// Where an image is on a medium that boots.
 const PATHS: [&str; 2] = ["/EFI/BOOT/BOOTX64.EFI", "/masthead.efi"];
 
+/// What people call the place.
+const IN_MEMORY: &str = "the initramfs";
+
+/// What an image is read from.
+pub(super) trait Image: Read + Seek {}
+
+impl<R: Read + Seek> Image for R {}
+
 /// The running image.
-#[derive(Debug)]
 pub(super) struct Medium {
-    /// Its file.
-    pub(super) image: File,
+    /// Its bytes.
+    pub(super) image: Box<dyn Image>,
     /// What it says of itself.
     pub(super) release: Release,
     /// Device and path, for people.
     pub(super) place: String,
 }
 
-/// No volume holds it.
+/// Neither memory nor a volume holds it.
 #[derive(Debug, Error)]
-#[error("no volume holds the image that runs ({running}), so that it cannot be put on the disk{}", seen(.looked))]
+#[error("neither the initramfs nor a volume holds the image that runs ({running}), so that it cannot be put on the disk{}", seen(.looked))]
 pub(super) struct NotFound {
     running: String,
     looked: Vec<String>,
@@ -42,6 +51,25 @@ fn seen(looked: &[String]) -> String {
 }
 
 impl Medium {
+    fn of(mut image: impl Image + 'static, place: String) -> Result<Self, ImageError> {
+        Ok(Self {
+            release: masthead_uki::release::read(&mut image)?,
+            image: Box::new(image),
+            place,
+        })
+    }
+
+    fn in_memory() -> Result<Option<Self>, ImageError> {
+        let image = memory::image(Path::new(INITRAMFS))?;
+        let own = image.map(|image| Self::of(image, IN_MEMORY.to_owned()));
+        own.transpose()
+    }
+
+    fn told(&self) -> String {
+        let Release { version, image, .. } = &self.release;
+        format!("{}, which is {version} ({image})", self.place)
+    }
+
     /// The one that holds the image whose root has this UUID.
     pub(super) fn with(
         running: &str,
@@ -49,6 +77,12 @@ impl Medium {
         mounts: &dyn Mounts,
     ) -> Result<Self, NotFound> {
         let mut looked = Vec::new();
+        match Self::in_memory() {
+            Ok(Some(own)) if own.release.image == running => return Ok(own),
+            Ok(Some(other)) => looked.push(other.told()),
+            Ok(None) => {}
+            Err(error) => looked.push(format!("{IN_MEMORY}: {error}")),
+        }
         for device in devices(&place.sys, &place.dev) {
             let Ok(Some(label)) = &device.label else {
                 continue;
@@ -73,18 +107,9 @@ impl Medium {
                         break;
                     }
                 };
-                match masthead_uki::release::read(&mut &image) {
-                    Ok(release) if release.image == running => {
-                        return Ok(Self {
-                            image,
-                            release,
-                            place: name,
-                        });
-                    }
-                    Ok(release) => looked.push(format!(
-                        "{name}, which is {} ({})",
-                        release.version, release.image
-                    )),
+                match Self::of(image, name.clone()) {
+                    Ok(own) if own.release.image == running => return Ok(own),
+                    Ok(other) => looked.push(other.told()),
                     // The boot loader of somebody else.
                     Err(ImageError::Foreign | ImageError::Parse(_)) => {}
                     Err(error) => looked.push(format!("{name}: {error}")),

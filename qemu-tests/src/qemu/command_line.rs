@@ -76,6 +76,11 @@ pub(super) fn disk_serial(plan: &NodePlan) -> String {
 const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
+/// iPXE for SeaBIOS, as Debian's package `ipxe-qemu` has it, on which QEMU's depends.
+const IPXE: &str = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
+/// Of the card from whose network a machine is started, and which no seed names.
+const BOOT_MAC: &str = "52:54:00:ee:00:01";
+
 /// The arguments, after writing the files that they name.
 pub(super) fn arguments(
     plan: &NodePlan,
@@ -164,6 +169,20 @@ pub(super) fn arguments(
             line.option("-kernel", "", &plan.image.join("vmlinuz"));
             line.option("-initrd", "", &plan.image.join("initrd"));
             line.words(&["-append", cmdline.trim()]);
+        }
+        BootPath::Network => {
+            line.option(
+                "-netdev",
+                "user,id=boot,restrict=on,ipv6=off,bootfile=masthead.ipxe,tftp=",
+                &plan.image,
+            );
+            line.words(&[
+                "-device",
+                // The card that this ROM is for.
+                &format!(
+                    "virtio-net-pci,disable-legacy=on,netdev=boot,mac={BOOT_MAC},romfile={IPXE},bootindex=1"
+                ),
+            ]);
         }
         BootPath::Uefi | BootPath::Disk => {
             make_firmware_variables(files)?;

@@ -55,6 +55,8 @@ pub enum BootPath {
     Direct,
     /// OVMF starts the unified kernel image from a medium with an EFI system partition.
     Uefi,
+    /// SeaBIOS starts iPXE, which fetches kernel and initramfs by TFTP.
+    Network,
     /// OVMF starts what an earlier boot has put on the node's own disk.
     Disk,
 }
