@@ -18,6 +18,7 @@ pub mod listeners;
 mod loop_device;
 pub mod management;
 pub mod network;
+pub mod network_time;
 pub mod node;
 pub mod operators;
 pub mod output;

@@ -23,6 +23,12 @@ open_enum! {
         NetworkNoCarrier = "network-no-carrier",
         /// The kernel refused an address, a route or a link setting.
         NetworkSetupFailed = "network-setup-failed",
+        /// No time server gives a usable answer.
+        ClockUnsynchronized = "clock-unsynchronized",
+        /// The time servers disagree.
+        ClockServersDisagree = "clock-servers-disagree",
+        /// A correction that nobody would believe.
+        ClockJumpRefused = "clock-jump-refused",
         /// No disk matches the seed.
         DiskMissing = "disk-missing",
         /// Several disks match the seed.
@@ -192,6 +198,18 @@ impl ReasonCode {
             Self::NetworkSetupFailed => (
                 "The kernel refused a link, an address or a route.",
                 "Compare `network` and `address` in the seed with the network: the gateway must be inside the prefix.",
+            ),
+            Self::ClockUnsynchronized => (
+                "The clock goes by itself: no time server gives a usable answer.",
+                "Check `ntp` in the seed, and the way to these servers (UDP, port 123). Certificates depend on the clock.",
+            ),
+            Self::ClockServersDisagree => (
+                "The time servers do not agree, so that none is believed.",
+                "Name three or more in `ntp`: one that is wrong is then outvoted.",
+            ),
+            Self::ClockJumpRefused => (
+                "A time server wants the clock to be set by more than can be true.",
+                "Check the time servers. If it is the node's clock that is wrong, reboot it: the first answer after a boot is believed, unless it is earlier than the image.",
             ),
             Self::DiskMissing => (
                 "No disk matches the seed.",

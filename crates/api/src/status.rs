@@ -33,6 +33,9 @@ pub struct Status {
     /// Interface and addresses.
     #[serde(default)]
     pub network: Network,
+    /// How the clock stands to the seed's time servers; absent where it names none, or the clock is not the node's own.
+    #[serde(default)]
+    pub clock: Option<Clock>,
     /// The services in order of their start.
     #[serde(default)]
     pub services: Vec<Service>,
@@ -75,6 +78,35 @@ open_enum! {
         /// It does not: the machine needs a medium, or the network, to boot.
         NotInstalled = "not-installed",
     }
+}
+
+open_enum! {
+    /// Whether a clock is right.
+    pub enum ClockState {
+        /// It goes by a server.
+        Synchronized = "synchronized",
+        /// It goes by itself.
+        Unsynchronized = "unsynchronized",
+    }
+}
+
+/// A node's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Whether it is right.
+    pub state: ClockState,
+    /// The server that was believed, or not.
+    #[serde(default)]
+    pub server: Option<String>,
+    /// That server's clock less this one, before the correction; microseconds.
+    #[serde(default)]
+    pub offset_us: Option<i64>,
+    /// When it was corrected last.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// Why it is not right.
+    #[serde(default)]
+    pub reason: Option<Reason>,
 }
 
 /// What a node's disk starts.

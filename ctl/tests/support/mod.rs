@@ -547,6 +547,7 @@ pub(crate) fn status() -> Status {
         disks: Vec::new(),
         installation: None,
         network: Network::default(),
+        clock: None,
         services: vec![Service {
             name: "etcd".into(),
             state: ServiceState::Ready,

@@ -2,9 +2,9 @@
 
 use masthead_api::etcd::{Etcd, EtcdMember, EtcdRole};
 use masthead_api::status::{
-    Certificate, Cluster, Disk, DiskState, Exit, FailedImage, Installation, InstallationState,
-    Network, Node, NodeKind, Probe, ProbeKind, Seed, SeedAttempt, Service, ServiceState, Status,
-    Supervisor, VirtualAddress, VirtualState,
+    Certificate, Clock, ClockState, Cluster, Disk, DiskState, Exit, FailedImage, Installation,
+    InstallationState, Network, Node, NodeKind, Probe, ProbeKind, Seed, SeedAttempt, Service,
+    ServiceState, Status, Supervisor, VirtualAddress, VirtualState,
 };
 use masthead_api::{FORMAT, Fingerprint, Reason, ReasonCode, Timestamp};
 
@@ -113,6 +113,13 @@ pub(crate) fn running() -> Status {
             gateway: Some("10.20.0.1".into()),
             waiting: None,
         },
+        clock: Some(Clock {
+            state: ClockState::Synchronized,
+            server: Some("10.20.0.2".into()),
+            offset_us: Some(-1500),
+            at: Some(at(40)),
+            reason: None,
+        }),
         services: vec![
             etcd,
             service("kube-apiserver", ServiceState::Ready, Some(72), 9),

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use masthead_api::etcd::EtcdRole;
 use masthead_api::status::{
-    DiskState, Service, ServiceState, Status, VirtualAddress, VirtualState,
+    ClockState, DiskState, Service, ServiceState, Status, VirtualAddress, VirtualState,
 };
 use masthead_api::{Timestamp, routes};
 use masthead_machine::Scale;
@@ -60,6 +60,7 @@ pub fn render(status: &Status) -> String {
     node(status, &mut out);
     services(status, &mut out);
     disks(status, &mut out);
+    clock(status, &mut out);
 
     let name = "masthead_certificate_expiry_timestamp_seconds";
     out.family(
@@ -260,6 +261,26 @@ fn services(status: &Status, out: &mut Writer) {
             ];
             out.sample(name, &labels, u32::from(probe.healthy));
         }
+    }
+}
+
+fn clock(status: &Status, out: &mut Writer) {
+    let Some(clock) = &status.clock else {
+        return;
+    };
+    let name = "masthead_clock_synchronized";
+    out.family(
+        name,
+        "gauge",
+        "1 while the clock goes by a time server; absent where the seed names none.",
+    );
+    let is_right = clock.state == ClockState::Synchronized;
+    out.sample(name, &[], u8::from(is_right));
+    if let Some(offset) = clock.offset_us {
+        let name = "masthead_clock_offset_microseconds";
+        let help = "The time server's clock less this one, when it was asked last.";
+        out.family(name, "gauge", help);
+        out.sample(name, &[], offset);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use masthead_api::cluster::{ClusterStatus, NodeAnswer};
 use masthead_api::etcd::Etcd;
 use masthead_api::status::{
-    self, Certificate, Cluster, Disk, DiskState, FailedImage, Installation, Network,
+    self, Certificate, Clock, Cluster, Disk, DiskState, FailedImage, Installation, Network,
     NodeKind as ApiKind, Status, VirtualAddress,
 };
 use masthead_api::{Fingerprint, Reason, ReasonCode, Timestamp};
@@ -52,6 +52,7 @@ pub(super) struct IdentityReport {
 pub(super) struct Publishers {
     pub(super) seed: watch::Sender<SeedReport>,
     pub(super) network: watch::Sender<Network>,
+    pub(super) clock: watch::Sender<Option<Clock>>,
     pub(super) disks: watch::Sender<disk::Report>,
     /// Whether the image that runs is on trial, and which one was not good.
     pub(super) trial: watch::Sender<TrialReport>,
@@ -80,6 +81,7 @@ pub(super) struct Board {
     facts: Facts,
     seed: watch::Receiver<SeedReport>,
     network: watch::Receiver<Network>,
+    clock: watch::Receiver<Option<Clock>>,
     disks: watch::Receiver<disk::Report>,
     trial: watch::Receiver<TrialReport>,
     formation: watch::Receiver<formation::Report>,
@@ -108,6 +110,7 @@ impl Board {
     pub(super) fn new(facts: Facts) -> (Publishers, Self) {
         let seed = watch::channel(SeedReport::default());
         let network = watch::channel(Network::default());
+        let clock = watch::channel(None);
         let disks = watch::channel(disk::Report::default());
         let trial = watch::channel(TrialReport::default());
         let formation = watch::channel(formation::Report::default());
@@ -123,6 +126,7 @@ impl Board {
         let publishers = Publishers {
             seed: seed.0,
             network: network.0,
+            clock: clock.0,
             disks: disks.0,
             trial: trial.0,
             formation: formation.0,
@@ -141,6 +145,7 @@ impl Board {
             facts,
             seed: seed.1,
             network: network.1,
+            clock: clock.1,
             disks: disks.1,
             trial: trial.1,
             formation: formation.1,
@@ -333,6 +338,8 @@ impl Board {
             .iter()
             .filter_map(|one| one.reason.clone());
         degraded.extend(reasons);
+        let clock = self.clock.borrow().clone();
+        degraded.extend(clock.as_ref().and_then(|clock| clock.reason.clone()));
         Status {
             format: masthead_api::FORMAT,
             node: self.node_facts(&seed.name, formation.machine_id),
@@ -349,6 +356,7 @@ impl Board {
                 ..installation
             }),
             network,
+            clock,
             services,
             etcd,
             virtual_addresses,

@@ -29,7 +29,7 @@ use crate::node::{Facility, NodeOptions};
 use crate::role::Release;
 use crate::seed_source::{self, Attempt, Roots, SourceKind};
 use crate::services::{self, AdoptedExits};
-use crate::{disk, network, output};
+use crate::{disk, network, network_time, output};
 
 /// How long to wait before trying again what a person or a disk must put right.
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -73,6 +73,13 @@ impl Boot {
             scale,
             self.publishers.network.clone(),
         ));
+        if self.node.kind.has(Facility::Clock) && !master.network.ntp.is_empty() {
+            tokio::spawn(network_time::keep(
+                master.network.ntp.clone(),
+                scale,
+                self.publishers.clock.clone(),
+            ));
+        }
         let (seed, master) = (Arc::new(seed), Arc::new(master));
         let api = Api {
             seed: Arc::clone(&seed),
