@@ -78,9 +78,20 @@ fn an_image_on_trial_that_panics_is_tried_twice_and_one_that_serves_becomes_good
 /// Without a medium: iPXE starts it, and what it was started with is put on its disk. That boots by another firmware, too.
 #[test]
 #[ignore = "some minutes where machines are emulated; make soak runs it"]
-fn a_machine_that_is_started_over_the_network_installs_itself() {
+fn a_machine_that_is_started_by_ipxe_installs_itself() {
+    is_installed_over_the_network(BootPath::Network);
+}
+
+/// The same by UEFI's own network boot, which fetches one file.
+#[test]
+#[ignore = "some minutes where machines are emulated; make soak runs it"]
+fn a_machine_that_is_started_by_uefi_over_the_network_installs_itself() {
+    is_installed_over_the_network(BootPath::UefiNetwork);
+}
+
+fn is_installed_over_the_network(path: BootPath) {
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
-    boot(&fixture, BootPath::Network);
+    boot(&fixture, path);
     let told = installation(&fixture);
     assert_eq!(told["state"], "installed", "{told}");
     let mut partition = fixture.expect(system_partition::open(&disk(&fixture)));

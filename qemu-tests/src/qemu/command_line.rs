@@ -170,33 +170,25 @@ pub(super) fn arguments(
             line.option("-initrd", "", &plan.image.join("initrd"));
             line.words(&["-append", cmdline.trim()]);
         }
-        BootPath::Network => {
-            line.option(
-                "-netdev",
-                "user,id=boot,restrict=on,ipv6=off,bootfile=masthead.ipxe,tftp=",
-                &plan.image,
-            );
-            line.words(&[
-                "-device",
-                // The card that this ROM is for.
-                &format!(
-                    "virtio-net-pci,disable-legacy=on,netdev=boot,mac={BOOT_MAC},romfile={IPXE},bootindex=1"
-                ),
-            ]);
-        }
-        BootPath::Uefi | BootPath::Disk => {
-            make_firmware_variables(files)?;
-            line.option(
-                "-drive",
-                &format!("if=pflash,format=raw,readonly=on,file={FIRMWARE_CODE}"),
-                Path::new(""),
-            );
-            line.option(
-                "-drive",
-                "if=pflash,format=raw,file=",
-                &files.firmware_variables(),
-            );
-        }
+        BootPath::Network => line.network_of("masthead.ipxe", IPXE, &plan.image),
+        BootPath::UefiNetwork => line.network_of("network.efi", "", &plan.image),
+        BootPath::Uefi | BootPath::Disk => {}
+    }
+    if matches!(
+        options.boot,
+        BootPath::Uefi | BootPath::UefiNetwork | BootPath::Disk
+    ) {
+        make_firmware_variables(files)?;
+        line.option(
+            "-drive",
+            &format!("if=pflash,format=raw,readonly=on,file={FIRMWARE_CODE}"),
+            Path::new(""),
+        );
+        line.option(
+            "-drive",
+            "if=pflash,format=raw,file=",
+            &files.firmware_variables(),
+        );
     }
     if options.boot == BootPath::Uefi {
         make_system_partition(plan, files, options.seed)?;
@@ -277,6 +269,19 @@ struct Line(Vec<OsString>);
 impl Line {
     fn words(&mut self, words: &[&str]) {
         self.0.extend(words.iter().map(OsString::from));
+    }
+
+    /// A card from whose network the machine is started: QEMU's own DHCP and TFTP servers name and serve this file of a folder, and the card's ROM
+    /// asks for it, or the firmware where there is none.
+    fn network_of(&mut self, file: &str, rom: &str, folder: &Path) {
+        self.option(
+            "-netdev",
+            &format!("user,id=boot,restrict=on,ipv6=off,bootfile={file},tftp="),
+            folder,
+        );
+        // iPXE's ROM is for the card without the legacy interface.
+        let card = "virtio-net-pci,disable-legacy=on,netdev=boot,bootindex=1";
+        self.words(&["-device", &format!("{card},mac={BOOT_MAC},romfile={rom}")]);
     }
 
     /// An option whose value ends in a path.

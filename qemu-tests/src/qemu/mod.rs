@@ -57,6 +57,8 @@ pub enum BootPath {
     Uefi,
     /// SeaBIOS starts iPXE, which fetches kernel and initramfs by TFTP.
     Network,
+    /// OVMF fetches the image for the network by TFTP.
+    UefiNetwork,
     /// OVMF starts what an earlier boot has put on the node's own disk.
     Disk,
 }
