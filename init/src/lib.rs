@@ -15,7 +15,7 @@ pub mod formation;
 pub mod identity;
 pub mod link;
 pub mod listeners;
-mod loop_device;
+pub mod loop_device;
 pub mod management;
 pub mod network;
 pub mod network_time;

@@ -1,4 +1,4 @@
-//! A loop device over a file, loop(4).
+//! A loop device over a file, loop(4). The lab has its namespaces' disks by it, too.
 
 #![expect(unsafe_code, reason = "the loop driver speaks ioctl(2)")]
 
@@ -45,32 +45,43 @@ struct LoopInfo64 {
     init: [u64; 2],
 }
 
-/// A read-only loop device, which the kernel frees when nobody holds or mounts it any more.
+/// What a device may do to its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read, by blocks of 4 KiB.
+    ReadOnly,
+    /// Read and write, by sectors of 512 bytes.
+    ReadWrite,
+}
+
+/// A loop device, which the kernel frees when nobody holds or mounts it any more.
 #[derive(Debug)]
-pub(crate) struct LoopDevice {
+pub struct LoopDevice {
     /// Its path, `/dev/loop0`.
-    pub(crate) path: String,
+    pub path: String,
     /// Held so that it is not freed before it is mounted.
     _device: File,
 }
 
 /// Attaches `file` to a free loop device.
-pub(crate) fn attach(file: &File) -> io::Result<LoopDevice> {
+pub fn attach(file: &File, access: Access) -> io::Result<LoopDevice> {
     let control = OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/loop-control")?;
+    let read_only = access == Access::ReadOnly;
     for _ in 0..ATTEMPTS {
         // SAFETY: LOOP_CTL_GET_FREE takes no argument.
         let number = unsafe { request::get_free(control.as_raw_fd()) }?;
         let path = format!("/dev/loop{number}");
         let device = OpenOptions::new()
             .read(true)
+            .write(!read_only)
             .custom_flags(libc::O_CLOEXEC)
             .open(&path)?;
         let config = LoopConfig {
             fd: file.as_raw_fd().cast_unsigned(),
-            block_size: 4096,
+            block_size: if read_only { 4096 } else { 512 },
             info: LoopInfo64 {
                 device: 0,
                 inode: 0,
@@ -80,7 +91,7 @@ pub(crate) fn attach(file: &File) -> io::Result<LoopDevice> {
                 number: 0,
                 encrypt_type: 0,
                 encrypt_key_size: 0,
-                flags: READ_ONLY | AUTOCLEAR,
+                flags: AUTOCLEAR | if read_only { READ_ONLY } else { 0 },
                 file_name: [0; 64],
                 crypt_name: [0; 64],
                 encrypt_key: [0; 32],

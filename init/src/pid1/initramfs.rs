@@ -22,7 +22,7 @@ use super::log::say;
 use super::modules;
 use super::mounts::{MountError, mount_one};
 use super::watchdog;
-use crate::loop_device;
+use crate::loop_device::{self, Access};
 
 /// The image of the root, and where it is mounted before it becomes `/`.
 const IMAGE: &str = "/root.erofs";
@@ -139,7 +139,7 @@ fn mount_image() -> io::Result<()> {
         Err(Errno::NOTBLK | Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
-    let device = loop_device::attach(&File::open(IMAGE)?)?;
+    let device = loop_device::attach(&File::open(IMAGE)?, Access::ReadOnly)?;
     let name = CString::new(device.path.as_str())?;
     mount(&*name, NEW_ROOT, "erofs", ROOT_FLAGS, None)?;
     say!("root: EROFS on {}", device.path);

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{OwnDisk, OwnDiskError};
 use crate::check_seed::NOT_TAKEN;
-use crate::loop_device;
+use crate::loop_device::{self, Access};
 
 /// Where the image's root is while it is asked: in memory.
 const ROOT: &str = "/run/masthead/next-root.erofs";
@@ -86,7 +86,8 @@ impl Mounted {
                 .open(ROOT)
                 .map_err(NextInitError::Root)?;
             disk.copy_staged_root(&mut file)?;
-            let device = loop_device::attach(&file).map_err(NextInitError::Root)?;
+            let device =
+                loop_device::attach(&file, Access::ReadOnly).map_err(NextInitError::Root)?;
             let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
             fs::create_dir_all(TREE).map_err(NextInitError::Root)?;
             mount(

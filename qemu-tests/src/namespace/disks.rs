@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use masthead_init::loop_device::{Access, attach};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
@@ -80,7 +81,7 @@ impl Disk {
             .write(true)
             .open(&image)
             .attempt(|| format!("open {}", image.display()))?;
-        let device = kernel::attach_loop(&file, false)
+        let device = attach(&file, Access::ReadWrite)
             .attempt(|| format!("attach {} to a loop device", image.display()))?;
 
         let context = fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC).attempt(what)?;
@@ -102,12 +103,13 @@ impl Disk {
         let mount_point =
             super::root::place(mount, tree, role.mount_point(), Some(user_namespace))?;
         // The mount holds the device from here on.
-        drop(device.file);
+        let loop_name = device.path.trim_start_matches("/dev/").to_owned();
+        drop(device);
         let root =
             File::open(&mount_point).attempt(|| format!("open {}", mount_point.display()))?;
         Ok(Self {
             role,
-            loop_name: device.name,
+            loop_name,
             root: Some(root),
             mount_point,
             condition: DiskCondition::Healthy,
@@ -242,9 +244,9 @@ pub(super) fn mount_root_image(image: &Path) -> Result<OwnedFd> {
     match mount_from(image) {
         Err(rustix::io::Errno::NOTBLK) => {
             let file = File::open(image).attempt(|| format!("open {}", image.display()))?;
-            let device = kernel::attach_loop(&file, true)
+            let device = attach(&file, Access::ReadOnly)
                 .attempt(|| format!("attach {} to a loop device", image.display()))?;
-            mount_from(&device.path).attempt(what)
+            mount_from(Path::new(&device.path)).attempt(what)
         }
         result => result.attempt(what),
     }

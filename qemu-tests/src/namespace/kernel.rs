@@ -1,5 +1,5 @@
-//! The system calls that no crate offers: clone into a control group, id-mapped mounts, loop
-//! devices, and the ioctls that hurt a file system.
+//! The system calls that no crate offers: clone into a control group, id-mapped mounts,
+//! and the ioctls that hurt a file system.
 #![expect(
     unsafe_code,
     reason = "clone3, mount_setattr and these ioctls have no safe wrapper anywhere"
@@ -7,23 +7,13 @@
 
 use std::{
     ffi::c_int,
-    fs::File,
     io,
     mem::size_of,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    path::PathBuf,
 };
 
 /// `EXT4_GOING_FLAGS_NOLOGFLUSH` (fs/ext4/ext4.h): stop without writing the journal out.
 const NO_LOG_FLUSH: u32 = 2;
-/// `LOOP_CTL_GET_FREE` (include/uapi/linux/loop.h).
-const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
-/// `LOOP_CONFIGURE` (include/uapi/linux/loop.h, Linux 5.8).
-const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
-const LO_FLAGS_READ_ONLY: u32 = 1;
-/// The kernel detaches the device when its last user closes it: a lab that dies leaves none.
-const LO_FLAGS_AUTOCLEAR: u32 = 4;
-
 /// Which side of a clone one is.
 pub(super) enum Cloned {
     /// The new process, PID 1 of its namespaces.
@@ -140,92 +130,6 @@ pub(super) fn map_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> 
             size_of::<MountAttributes>(),
         )
     })
-}
-
-/// `struct loop_info64` (include/uapi/linux/loop.h).
-#[repr(C)]
-struct LoopInformation {
-    device: u64,
-    inode: u64,
-    rdevice: u64,
-    offset: u64,
-    size_limit: u64,
-    number: u32,
-    encrypt_type: u32,
-    encrypt_key_size: u32,
-    flags: u32,
-    file_name: [u8; 64],
-    crypt_name: [u8; 64],
-    encrypt_key: [u8; 32],
-    init: [u64; 2],
-}
-
-/// `struct loop_config` (include/uapi/linux/loop.h).
-#[repr(C)]
-struct LoopConfiguration {
-    fd: u32,
-    block_size: u32,
-    information: LoopInformation,
-    reserved: [u64; 8],
-}
-
-/// A loop device, attached to a file until nobody uses the device any more.
-pub(super) struct LoopDevice {
-    /// Holds the device until it is mounted.
-    pub(super) file: File,
-    /// `/dev/loopN`.
-    pub(super) path: PathBuf,
-    /// `loopN`.
-    pub(super) name: String,
-}
-
-/// Attaches a free loop device to `image`.
-pub(super) fn attach_loop(image: &File, read_only: bool) -> io::Result<LoopDevice> {
-    let control = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/loop-control")?;
-    loop {
-        // SAFETY: LOOP_CTL_GET_FREE takes no argument.
-        let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
-        if number < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let name = format!("loop{number}");
-        let path = PathBuf::from("/dev").join(&name);
-        let file = File::options().read(true).write(!read_only).open(&path)?;
-        let configuration = LoopConfiguration {
-            fd: u32::try_from(image.as_raw_fd()).map_err(io::Error::other)?,
-            block_size: 0,
-            information: LoopInformation {
-                device: 0,
-                inode: 0,
-                rdevice: 0,
-                offset: 0,
-                size_limit: 0,
-                number: 0,
-                encrypt_type: 0,
-                encrypt_key_size: 0,
-                flags: LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 },
-                file_name: [0; 64],
-                crypt_name: [0; 64],
-                encrypt_key: [0; 32],
-                init: [0; 2],
-            },
-            reserved: [0; 8],
-        };
-        // SAFETY: LOOP_CONFIGURE reads one loop_config.
-        let result =
-            unsafe { libc::ioctl(file.as_raw_fd(), LOOP_CONFIGURE, &raw const configuration) };
-        if result == 0 {
-            return Ok(LoopDevice { file, path, name });
-        }
-        let error = io::Error::last_os_error();
-        // Somebody else was faster with the free one: ask for another.
-        if error.raw_os_error() != Some(libc::EBUSY) {
-            return Err(error);
-        }
-    }
 }
 
 mod raw {
