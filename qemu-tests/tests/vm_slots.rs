@@ -110,36 +110,30 @@ fn is_installed_over_the_network(path: BootPath) {
     power_off(&fixture);
 }
 
-/// A second image, on trial, hangs with interrupts off, as a driver can, before anything feeds the watchdog: the watchdog alone resets the machine,
-/// twice, and the first image starts again and says so. It is sent a third image, whose `/init` does not take its seed, and goes on as it is.
+/// A second image, on trial, hangs with interrupts off, as a driver can, before PID 1 feeds the watchdog: the watchdog alone resets the machine,
+/// twice, and the first image starts again and says so.
 #[test]
-#[ignore = "half an hour where machines are emulated; make soak runs it"]
-fn an_image_that_hangs_is_reset_by_the_watchdog_and_one_that_refuses_the_seed_is_not_tried() {
+#[ignore = "a quarter of an hour where machines are emulated; make soak runs it"]
+fn an_image_that_hangs_is_reset_by_the_watchdog() {
     let folder = tempfile::tempdir().expect("a folder");
     let key = folder.path().join("image.key");
     let public = generate_key(&key).expect("a key pair");
-    let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
-        plan.image_keys = vec![public.to_string()];
-    });
-    let built = fixture.m1().plan().image.clone();
-    let other = |version, change: &dyn Fn(&Path)| {
-        let change = |tree: &Path| {
-            change(tree);
-            Ok(())
-        };
-        let made = other_image_of_machines(&built, folder.path(), version, &key, change);
-        fixture.expect(made)
-    };
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
     boot(&fixture, BootPath::Uefi);
     power_off(&fixture);
 
-    let hangs = other("0.2.0", &|tree| {
+    let built = &fixture.m1().plan().image;
+    let change = |tree: &Path| {
         hang_when_loaded(&module(tree, "inet_diag"));
-    });
-    let hangs = File::open(hangs).expect("the bundle");
-    let mut hangs = Reader::open(hangs, &[public.0]).expect("a bundle");
+        Ok(())
+    };
+    let bundle = other_image_of_machines(built, folder.path(), "0.2.0", &key, change);
+    let bundle = File::open(fixture.expect(bundle)).expect("the bundle");
     let mut image = Vec::new();
-    hangs.read_to_end(&mut image).expect("its image");
+    Reader::open(bundle, &[public.0])
+        .expect("a bundle")
+        .read_to_end(&mut image)
+        .expect("its image");
     try_out(&fixture, 2, &image);
     let shown = console(fixture.m1()).len();
     boot(&fixture, BootPath::Disk);
@@ -149,15 +143,34 @@ fn an_image_that_hangs_is_reset_by_the_watchdog_and_one_that_refuses_the_seed_is
     let told = wait_for(&fixture, "the failed trial", |told| {
         !told["failed"].is_null()
     });
-    assert_eq!(told["failed"]["version"], "0.2.0", "{told}");
+    assert_eq!(told["failed"]["generation"], 2, "{told}");
     let why = told["failed"]["why"].as_str().unwrap_or_default();
     assert!(why.contains("started 2 times"), "{told}");
+    power_off(&fixture);
+}
 
-    let strict = other("0.3.0", &|tree| {
+/// The image is whole, and its signature right; but its `/init` does not take the seed of the machine that it is sent to, which goes on as it is.
+#[test]
+#[ignore = "some minutes where machines are emulated; make soak runs it"]
+fn an_image_that_does_not_take_the_seed_is_not_tried() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("image.key");
+    let public = generate_key(&key).expect("a key pair");
+    let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
+        plan.image_keys = vec![public.to_string()];
+    });
+    boot(&fixture, BootPath::Uefi);
+    power_off(&fixture);
+    boot(&fixture, BootPath::Disk);
+
+    let built = &fixture.m1().plan().image;
+    let change = |tree: &Path| {
         let init = env!("CARGO_BIN_EXE_init-of-stricter-release");
         fs::copy(init, tree.join("init")).expect("copied");
-    });
-    let strict = strict.display().to_string();
+        Ok(())
+    };
+    let strict = other_image_of_machines(built, folder.path(), "0.3.0", &key, change);
+    let strict = fixture.expect(strict).display().to_string();
     let mut upgrade = fixture.cluster.mastctl();
     upgrade.args(["upgrade", "m1", &strict, "--accept-outage"]);
     let refused = upgrade.output().expect("mastctl runs");
