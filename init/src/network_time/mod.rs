@@ -6,7 +6,7 @@ mod kernel;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use masthead_api::status::{Clock, ClockState};
@@ -28,6 +28,9 @@ const PORT: u16 = 123;
 /// Says when the image was built, before which no clock is set.
 const RELEASE: &str = "/etc/masthead/release.json";
 
+/// There once the clock was right in this boot, for a supervisor that replaces this one.
+const WAS_RIGHT: &str = "/run/masthead/clock-was-right";
+
 #[derive(Debug, Deserialize)]
 struct Release {
     build_time: u64,
@@ -42,7 +45,7 @@ pub async fn keep(servers: Vec<String>, scale: Scale, report: watch::Sender<Opti
     let mut keeper = Keeper {
         clock: Machine,
         built,
-        is_first: true,
+        is_first: !Path::new(WAS_RIGHT).exists(),
     };
     let mut last = None;
     loop {
@@ -52,12 +55,17 @@ pub async fn keep(servers: Vec<String>, scale: Scale, report: watch::Sender<Opti
         let wait = pause(last, offset.map(seconds));
         last = Some(wait);
         publish(&report, told);
+        if !keeper.is_first
+            && let Err(error) = std::fs::write(WAS_RIGHT, "")
+        {
+            tracing::warn!(%error, "{WAS_RIGHT} cannot be written");
+        }
         tokio::time::sleep(wait).await;
     }
 }
 
 fn built() -> io::Result<SystemTime> {
-    let text = std::fs::read(PathBuf::from(RELEASE))?;
+    let text = std::fs::read(RELEASE)?;
     let release: Release = serde_json::from_slice(&text)?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(release.build_time))
 }
