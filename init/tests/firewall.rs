@@ -4,7 +4,7 @@
 mod place;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use masthead_init::firewall::{Admitted, install};
 use place::{Place, ip};
@@ -15,6 +15,9 @@ const PORTS: [u16; 7] = [2379, 2380, 9442, 9440, 9441, 6443, 5555];
 
 /// How long a connection may take on a wire of this machine's own. What is dropped takes all of it.
 const TRY: Duration = Duration::from_millis(400);
+
+/// How long a wire may take to carry anything.
+const TO_CARRY: Duration = Duration::from_secs(30);
 
 /// Two ends of a wire; the far end has the addresses of another master and of a stranger.
 struct Wire {
@@ -77,6 +80,24 @@ impl Wire {
         })
     }
 
+    /// A link that was switched on carries a little later.
+    fn wait_until_it_carries(&self) {
+        let [own, _, stranger] = self.addresses;
+        let give_up = Instant::now() + TO_CARRY;
+        let carries = || {
+            self.far.run(move || {
+                let (own, from): (IpAddr, IpAddr) = (
+                    own.parse().expect("one"),
+                    stranger.parse().expect("another"),
+                );
+                connects(from, SocketAddr::new(own, PORTS[0]))
+            })
+        };
+        while !carries() {
+            assert!(Instant::now() < give_up, "the wire carries nothing");
+        }
+    }
+
     fn put_up(&self, operators: &[&str]) {
         let [own, other, _] = self.addresses;
         let admitted = Admitted {
@@ -113,6 +134,7 @@ fn connects(from: IpAddr, to: SocketAddr) -> bool {
 fn admits_each_to_its_ports(wire: &Wire, far_net: &str, other_net: &str) {
     let [own, other, stranger] = wire.addresses;
     let _listeners = wire.listen();
+    wire.wait_until_it_carries();
     assert_eq!(wire.open_from(stranger), PORTS, "without a firewall");
     wire.put_up(&[]);
     assert_eq!(wire.open_from(stranger), [9440, 9441, 6443]);
