@@ -6,7 +6,7 @@ use std::fmt::{self, Debug, Display, Formatter};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::{DiskMatch, DiskSelector, Endpoint, Kubernetes, Master, Seed};
+use crate::{DiskMatch, DiskSelector, Endpoint, Kubernetes, Master, Route, Seed};
 
 /// A SHA-256 value; shown in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +94,13 @@ impl Meaning {
         self.put_if(format!("{path}/network/gateway"), master.network.gateway);
         self.put_all(&format!("{path}/network/dns"), &master.network.dns);
         self.put_all(&format!("{path}/network/ntp"), &master.network.ntp);
+        self.put_if(format!("{path}/network/mtu"), master.network.mtu);
+        for Route { to, via } in &master.network.routes {
+            self.put(format!("{path}/network/routes/{to}"), via);
+        }
+        for address in &master.network.addresses {
+            self.put(format!("{path}/network/addresses/{address}"), "");
+        }
         match &master.disk {
             DiskSelector::Memory => self.put(format!("{path}/disk/memory"), true),
             DiskSelector::Match(disk) => self.disk(&format!("{path}/disk"), disk),

@@ -26,6 +26,6 @@ pub use ipnet::IpNet;
 pub use machine::{MacAddress, Machine, NotFound};
 pub use masthead_diagnostics::{LIMIT as SEED_LIMIT, Report};
 pub use model::{
-    Component, Endpoint, Files, Kubernetes, Master, Network, Seed, Selector, SubjectName,
+    Component, Endpoint, Files, Kubernetes, Master, Network, Route, Seed, Selector, SubjectName,
 };
 pub use secret::{Secret, SecretError};

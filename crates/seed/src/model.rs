@@ -137,6 +137,21 @@ pub struct Network {
     pub dns: Vec<IpAddr>,
     /// Time servers: addresses or DNS names.
     pub ntp: Vec<String>,
+    /// The largest packet, in bytes; the card's own without it.
+    pub mtu: Option<u32>,
+    /// Ways to other networks than by the gateway.
+    pub routes: Vec<Route>,
+    /// Further addresses of the interface, each with its prefix.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A way to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// To where.
+    pub to: IpNet,
+    /// By which router, in one of the node's networks.
+    pub via: IpAddr,
 }
 
 /// What the seed says about Kubernetes.

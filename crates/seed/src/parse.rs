@@ -2,6 +2,7 @@
 
 use masthead_diagnostics::{Document, Report};
 
+use crate::Route;
 use crate::check::{DEFAULT_SERVICES, check};
 use crate::masking::secrets;
 use crate::read::At;
@@ -101,6 +102,24 @@ fn master(draft: Draft) -> Option<Master> {
                 .into_iter()
                 .flatten()
                 .map(|server| server.value.clone())
+                .collect(),
+            mtu: network.mtu.get().map(|mtu| mtu.value),
+            routes: network
+                .routes
+                .get()
+                .into_iter()
+                .flatten()
+                .map(|route| Route {
+                    to: route.to.value,
+                    via: route.via.value,
+                })
+                .collect(),
+            addresses: network
+                .addresses
+                .get()
+                .into_iter()
+                .flatten()
+                .map(|address| address.value)
                 .collect(),
         },
         disk: draft.storage.disk?.value,

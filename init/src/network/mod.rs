@@ -11,10 +11,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use masthead_api::status::Network;
 use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_machine::Scale;
-use masthead_seed::Master;
+use masthead_seed::{Master, Route};
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -120,17 +122,20 @@ async fn apply(
             .await
             .map_err(refused(format!("switching {name} on")))?;
     }
-    let prefix = master.network.prefix;
-    handle
-        .address()
-        .add(interface.index, master.address, prefix)
-        .replace()
-        .execute()
-        .await
-        .map_err(refused(format!(
-            "setting {}/{prefix} on {name}",
-            master.address
-        )))?;
+    if let Some(mtu) = master.network.mtu {
+        let link = LinkUnspec::new_with_index(interface.index).mtu(mtu);
+        let set = handle.link().set(link.build()).execute().await;
+        set.map_err(refused(format!("setting an MTU of {mtu} on {name}")))?;
+    }
+    // The first one is the source of what the node sends.
+    for (address, prefix) in addresses_of(master) {
+        let added = handle.address().add(interface.index, address, prefix);
+        added
+            .replace()
+            .execute()
+            .await
+            .map_err(refused(format!("setting {address}/{prefix} on {name}")))?;
+    }
     if let Some(gateway) = master.network.gateway {
         let route = match gateway {
             IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
@@ -152,11 +157,44 @@ async fn apply(
                 "setting the default route by {gateway} on {name}"
             )))?;
     }
+    for Route { to, via } in &master.network.routes {
+        // The seed is checked for the family.
+        let Some(route) = route_to(*to, *via, interface.index) else {
+            continue;
+        };
+        let added = handle.route().add(route).replace().execute().await;
+        added.map_err(refused(format!(
+            "setting the route to {to} by {via} on {name}"
+        )))?;
+    }
     write_resolv_conf(Path::new(RESOLV_CONF), &master.network.dns).map_err(|source| {
         NetworkError::Io {
             step: format!("writing {RESOLV_CONF}"),
             source,
         }
+    })
+}
+
+fn addresses_of(master: &Master) -> impl Iterator<Item = (IpAddr, u8)> {
+    let further = master.network.addresses.iter();
+    let further = further.map(|net| (net.addr(), net.prefix_len()));
+    std::iter::once((master.address, master.network.prefix)).chain(further)
+}
+
+/// None where the two are of different families.
+fn route_to(to: IpNet, via: IpAddr, interface: u32) -> Option<RouteMessage> {
+    Some(match (to, via) {
+        (IpNet::V4(to), IpAddr::V4(via)) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to.network(), to.prefix_len())
+            .gateway(via)
+            .output_interface(interface)
+            .build(),
+        (IpNet::V6(to), IpAddr::V6(via)) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(to.network(), to.prefix_len())
+            .gateway(via)
+            .output_interface(interface)
+            .build(),
+        _ => return None,
     })
 }
 
@@ -186,7 +224,9 @@ fn publish(report: &watch::Sender<Network>, sys: &Path, interface: &Interface, m
             index: Some(interface.index),
             mac: Some(interface.mac.to_string()),
             carrier,
-            addresses: vec![format!("{}/{}", master.address, master.network.prefix)],
+            addresses: addresses_of(master)
+                .map(|(address, prefix)| format!("{address}/{prefix}"))
+                .collect(),
             gateway: master.network.gateway.map(|gateway| gateway.to_string()),
             waiting: (!carrier).then(|| {
                 Reason::new(ReasonCode::NetworkNoCarrier, Timestamp::now()).with_cause(format!(

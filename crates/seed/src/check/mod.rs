@@ -3,6 +3,7 @@
 mod masters;
 mod network;
 mod prefixes;
+mod routes;
 
 use masthead_diagnostics::{Place, Table};
 
@@ -11,6 +12,7 @@ use crate::read::root::SeedDraft;
 use masters::{disks_of, number_of_masters, twins};
 use network::{endpoint, network_of, one_family};
 use prefixes::prefixes;
+use routes::{further, routes};
 
 pub(crate) use prefixes::DEFAULT_SERVICES;
 
@@ -29,7 +31,9 @@ pub(crate) fn check(root: &Table<'_>, seed: &SeedDraft) {
     if one_family(reporter, &seed.masters) {
         for master in &seed.masters {
             network_of(reporter, master);
+            routes(reporter, master);
         }
+        further(reporter, seed);
         endpoint(reporter, seed);
         prefixes(reporter, seed);
     }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use masthead_diagnostics::Place;
 
 use super::Reporter;
+use super::routes::{nets_of, routes_of};
 use crate::Endpoint;
 use crate::names::is_link_local;
 use crate::read::masters::Draft;
@@ -72,15 +73,7 @@ pub(super) fn network_of(reporter: &mut Reporter<'_, '_>, master: &Draft) {
         .unwrap_or_default();
     for server in servers {
         match server.value.parse::<IpAddr>() {
-            Ok(server_address) => reachable(
-                reporter,
-                "ntp",
-                server_address,
-                server.place,
-                net,
-                gateway.is_some(),
-                name,
-            ),
+            Ok(address) => reachable(reporter, "ntp", address, server.place, master),
             Err(_) if dns.is_empty() => reporter.error(
                 server.place,
                 format!(
@@ -93,15 +86,7 @@ pub(super) fn network_of(reporter: &mut Reporter<'_, '_>, master: &Draft) {
         }
     }
     for server in dns {
-        reachable(
-            reporter,
-            "dns",
-            server.value,
-            server.place,
-            net,
-            gateway.is_some(),
-            name,
-        );
+        reachable(reporter, "dns", server.value, server.place, master);
     }
 }
 
@@ -110,15 +95,20 @@ fn reachable(
     key: &str,
     server: IpAddr,
     place: Place,
-    net: IpNet,
-    has_gateway: bool,
-    master: &str,
+    master: &Draft,
 ) {
-    if !has_gateway && !net.contains(&server) {
+    let by_route = routes_of(master).any(|route| route.to.value.contains(&server));
+    let is_near = nets_of(master).any(|net| net.contains(&server));
+    if let Some(net) = net_of(master)
+        && master.network.gateway.get().is_none()
+        && !by_route
+        && !is_near
+    {
         reporter.error(
             place,
             format!(
-                "`{key}`: {server} is outside the network of {master}, {}, which has no gateway",
+                "`{key}`: {server} is outside the network of {}, {}, which has no gateway",
+                master.name,
                 net.trunc()
             ),
             "add gateway = \"…\" to `network`, or write a server in that network",
@@ -127,7 +117,7 @@ fn reachable(
 }
 
 /// The addresses of an IPv4 network that belong to no host.
-fn not_a_host(net: IpNet, address: IpAddr) -> Option<&'static str> {
+pub(super) fn not_a_host(net: IpNet, address: IpAddr) -> Option<&'static str> {
     if !address.is_ipv4() || net.prefix_len() > 30 {
         return None;
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use masthead_diagnostics::{Key, Place, Shape, Table, Value};
 
 use super::disk::{disk, disk_match};
-use super::network::{NetworkDraft, network};
+use super::network::{KEYS, NetworkDraft, network};
 use super::{At, serial_number};
 use crate::names::{check_label, host_address, is_link_local};
 use crate::{DiskMatch, DiskSelector, MacAddress};
@@ -113,7 +113,7 @@ fn master(
             "add mac = \"52:54:00:10:00:11\" or serial = \"SYSTEM-SERIAL\"; a machine that finds itself nowhere shows both",
         );
     }
-    for key in ["prefix", "gateway", "dns", "ntp"] {
+    for key in KEYS {
         table.refuse(
             key,
             &format!("`{key}` belongs into `network`"),

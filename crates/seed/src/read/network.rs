@@ -1,11 +1,14 @@
 //! `network`, common and per master.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use masthead_diagnostics::{Place, Value};
 
 use super::At;
-use crate::names::{host_address, is_dns_name};
+use super::kubernetes::prefix as prefix_of;
+use crate::names::{host_address, is_dns_name, unusable};
 
 /// A network as far as it could be read.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +19,23 @@ pub(crate) struct NetworkDraft {
     pub(crate) gateway: Field<At<IpAddr>>,
     pub(crate) dns: Field<Vec<At<IpAddr>>>,
     pub(crate) ntp: Field<Vec<At<String>>>,
+    pub(crate) mtu: Field<At<u32>>,
+    pub(crate) routes: Field<Vec<RouteDraft>>,
+    pub(crate) addresses: Field<Vec<At<IpNet>>>,
 }
+
+/// A route as it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteDraft {
+    pub(crate) to: At<IpNet>,
+    pub(crate) via: At<IpAddr>,
+}
+
+/// What belongs into `network`, and nowhere else.
+pub(crate) const KEYS: [&str; 6] = ["prefix", "gateway", "dns", "ntp", "mtu", "routes"];
+
+/// What every link carries that carries IPv6 (RFC 8200, 5), and what the largest of cards take. In bytes.
+const MTU: RangeInclusive<i64> = 1280..=9216;
 
 /// A key that may be absent, and may be unreadable.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +105,61 @@ pub(crate) fn network(value: &Value<'_>) -> NetworkDraft {
             })
         }),
         ntp: Field::read(table.get("ntp"), |value| value.array_of(time_server)),
+        mtu: Field::read(table.get("mtu"), |value| {
+            let bytes = u32::try_from(value.integer(MTU)?).ok()?;
+            Some(At::new(bytes, value))
+        }),
+        routes: Field::read(table.get("routes"), |value| value.array_of(route)),
+        addresses: Field::read(table.get("addresses"), |value| value.array_of(further)),
     }
+}
+
+fn route(value: &Value<'_>) -> Option<RouteDraft> {
+    const EXAMPLE: &str = "routes = [{ to = \"10.30.0.0/16\", via = \"10.20.0.254\" }]";
+    let table = value.table_like(EXAMPLE)?;
+    let to = table.require("to", EXAMPLE);
+    let via = table.require("via", EXAMPLE);
+    let to = to.and_then(|to| {
+        let net = prefix_of(&to, "10.30.0.0/16")?;
+        if net.value.prefix_len() == 0 {
+            to.error(
+                format!("`{}`: {} is everywhere", to.path(), net.value),
+                "write the router as `gateway` of the network",
+            );
+            return None;
+        }
+        Some(net)
+    });
+    let via = via.and_then(|via| Some(At::new(host_address(&via, EXAMPLE)?, &via)));
+    Some(RouteDraft { to: to?, via: via? })
+}
+
+/// A further address, with its prefix.
+fn further(value: &Value<'_>) -> Option<At<IpNet>> {
+    const EXAMPLE: &str = "addresses = [\"10.40.0.11/24\"]";
+    let text = value.string()?;
+    let Ok(net) = text.parse::<IpNet>() else {
+        value.error(
+            format!(
+                "`{}`: {text:?} is no address with the length of its prefix",
+                value.path()
+            ),
+            format!("write {EXAMPLE}"),
+        );
+        return None;
+    };
+    if let Some(kind) = unusable(net.addr()) {
+        value.error(
+            format!(
+                "`{}`: {} is {kind}, not that of a host in the network",
+                value.path(),
+                net.addr()
+            ),
+            format!("write the host's own address, {EXAMPLE}"),
+        );
+        return None;
+    }
+    Some(At::new(net, value))
 }
 
 impl NetworkDraft {
@@ -98,6 +171,9 @@ impl NetworkDraft {
             gateway: self.gateway.or(&common.gateway),
             dns: self.dns.or(&common.dns),
             ntp: self.ntp.or(&common.ntp),
+            mtu: self.mtu.or(&common.mtu),
+            routes: self.routes.or(&common.routes),
+            addresses: self.addresses.or(&common.addresses),
         }
     }
 }

@@ -9,7 +9,7 @@ use masthead_diagnostics::{Shape, Table, Value};
 use super::At;
 use super::kubernetes::{KubernetesDraft, kubernetes, prefix};
 use super::masters::{Draft, Storage, masters};
-use super::network::{NetworkDraft, network};
+use super::network::{KEYS, NetworkDraft, network};
 use crate::encoded::EncodedError;
 use crate::names::{check_label, host_address, is_dns_name, unusable};
 use crate::{Endpoint, ImageKey, OperatorKey, Secret, SecretError};
@@ -51,7 +51,7 @@ pub(crate) fn seed(root: &Table<'_>) -> Option<SeedDraft> {
         .map(|value| network(&value))
         .unwrap_or_default();
     let storage = Storage::read(root);
-    for key in ["prefix", "gateway", "dns", "ntp"] {
+    for key in KEYS {
         root.refuse(
             key,
             &format!("`{key}` belongs into `network`"),
