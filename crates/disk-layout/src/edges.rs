@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::boot_sector::{BYTES, is_blank, is_protective, starts_something};
 use crate::layout::Role;
 use crate::table::{EDGE_BYTES, IN_PREPARATION, header_places};
 
@@ -14,8 +15,10 @@ use crate::table::{EDGE_BYTES, IN_PREPARATION, header_places};
 pub(crate) struct Edges {
     /// The first byte that is neither blank nor part of a partition table of ours.
     pub(crate) unexplained: Option<u64>,
-    /// A protective MBR and nothing else in the first sector.
+    /// A protective MBR in the first sector.
     pub(crate) protective: bool,
+    /// And code there that starts something.
+    pub(crate) starts_something: bool,
     /// An entry of ours without the mark.
     pub(crate) prepared: bool,
     /// An entry of ours with it.
@@ -24,8 +27,6 @@ pub(crate) struct Edges {
 
 /// Bytes of an entry; what is not an entry is looked at in the same pieces.
 const ENTRY: usize = 128;
-/// Bytes of the first sector, as far as it matters.
-const BOOT_SECTOR: usize = 512;
 
 /// Reads both edges of a disk of `bytes`.
 pub(crate) fn scan<R: Read + Seek + ?Sized>(disk: &mut R, bytes: u64) -> io::Result<Edges> {
@@ -41,8 +42,11 @@ pub(crate) fn scan<R: Read + Seek + ?Sized>(disk: &mut R, bytes: u64) -> io::Res
         if data.len() as u64 != end - begin {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if begin == 0 {
-            edges.protective = data.get(..BOOT_SECTOR).is_some_and(is_protective);
+        if begin == 0
+            && let Some(sector) = data.first_chunk()
+        {
+            edges.protective = is_protective(sector);
+            edges.starts_something = starts_something(sector);
         }
         let mut at = begin;
         for piece in data.chunks(ENTRY) {
@@ -62,7 +66,8 @@ impl Edges {
         let Some(data) = piece.iter().position(|byte| !is_blank(*byte)) else {
             return;
         };
-        if at < BOOT_SECTOR as u64 && self.protective {
+        let explained = self.protective && !self.starts_something;
+        if at < BYTES as u64 && explained {
             return;
         }
         if header_places(bytes).any(|place| place == at) && piece.starts_with(b"EFI PART") {
@@ -76,20 +81,6 @@ impl Edges {
             }
         }
     }
-}
-
-/// Erased flash reads as ones.
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, 0 | 0xff)
-}
-
-/// A boot sector with one partition that stands for a GPT, and no code (UEFI specification, 5.2.3).
-fn is_protective(sector: &[u8]) -> bool {
-    let partition_type = sector[450];
-    sector[..446].iter().all(|byte| is_blank(*byte))
-        && partition_type == 0xee
-        && sector[462..510].iter().all(|byte| *byte == 0)
-        && sector[510..] == [0x55, 0xaa]
 }
 
 /// The attributes of an entry whose type and name are those of a role (UEFI specification, table 5.6).

@@ -6,10 +6,12 @@
 //! - [`layout`]: which partitions, how large.
 //! - [`table`]: reading and writing them so that a power cut between any two writes leaves a disk
 //!   that is either not yet ours or whole.
+//! - [`boot_sector`]: what a BIOS finds in front of it.
 //! - [`contents`]: blank, ours, foreign, remains of ours, or unknown. Only a blank disk is ever taken unasked.
 //! - [`choice`]: which of the disks present a seed means.
 #![forbid(unsafe_code)]
 
+pub mod boot_sector;
 pub mod choice;
 pub mod contents;
 mod edges;

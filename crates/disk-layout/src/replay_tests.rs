@@ -274,6 +274,24 @@ fn a_master_of_which_only_the_backup_table_is_whole_is_used_while_nothing_contra
 }
 
 #[test]
+fn code_in_the_first_sector_is_a_masters_boot_loader_and_on_a_half_prepared_disk_somebody_elses() {
+    // jmp, and the word that GRUB says.
+    let grub = [&[0xeb, 0x63, 0x90][..], b"GRUB "].concat();
+    let mut master = prepared();
+    master.put(0, &grub);
+    assert!(matches!(decide(&master.image()).1, Choice::Use { .. }));
+    // By its backup, too.
+    master.flip(600);
+    assert!(matches!(decide(&master.image()).1, Choice::Use { .. }));
+    let (mut disk, _) = half_prepared();
+    let (contents, _) = decide(&disk.image());
+    assert!(matches!(contents, Contents::Ours(_)), "{contents:?}");
+    disk.put(0, &grub);
+    let (contents, _) = decide(&disk.image());
+    assert!(matches!(contents, Contents::Foreign(_)), "{contents:?}");
+}
+
+#[test]
 fn a_half_prepared_disk_that_somebody_else_has_used_is_theirs() {
     let foreign = |disk: &Memory, what: &str| {
         let (contents, _) = decide(&disk.image());

@@ -13,6 +13,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use gptman::{GPT, GPTHeader, GPTPartitionEntry};
 use thiserror::Error;
 
+use crate::boot_sector;
 use crate::layout::Role;
 
 /// Type-specific attribute bit (48–63 are free for the type's owner) that marks a partition in
@@ -104,7 +105,7 @@ impl Table {
         u32::try_from(index + 1).ok()
     }
 
-    /// Writes both copies and the protective MBR, and waits for the disk.
+    /// Writes both copies and the first sector, and waits for the disk.
     pub fn write<S: Storage>(&self, storage: &mut S) -> Result<(), TableError> {
         let mut primary = GPT::new_from(storage, self.sector_bytes, self.disk_guid)?.header;
         let mut backup = primary.clone();
@@ -119,12 +120,22 @@ impl Table {
         if primary_last {
             self.write_copy(storage, &mut backup)?;
         }
-        GPT::write_protective_mbr_into(storage, self.sector_bytes)?;
+        self.write_boot_sector(storage)?;
         self.write_copy(storage, &mut primary)?;
         if !primary_last {
             self.write_copy(storage, &mut backup)?;
         }
         Ok(())
+    }
+
+    /// In one piece: there is no instant at which a BIOS finds the one half of it.
+    fn write_boot_sector<S: Storage>(&self, storage: &mut S) -> io::Result<()> {
+        let bytes = storage.seek(SeekFrom::End(0))?;
+        let mut sector = [0; boot_sector::BYTES];
+        storage.seek(SeekFrom::Start(0))?;
+        storage.read_exact(&mut sector)?;
+        storage.seek(SeekFrom::Start(0))?;
+        storage.write_all(&boot_sector::protective(&sector, bytes / self.sector_bytes))
     }
 
     /// Writes the entries, waits for the disk, then writes the header of one copy, and waits again.
