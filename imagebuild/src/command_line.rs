@@ -1,6 +1,6 @@
 //! The commands.
 
-use std::io::IsTerminal as _;
+use std::io::{Cursor, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use masthead_diagnostics::Report;
+use masthead_seed::Seed;
 use masthead_streams::{note, print};
 
 use crate::archive::{Archive, Mirrors};
@@ -16,6 +17,7 @@ use crate::cache::Cache;
 use crate::inspect;
 use crate::lock::Lock;
 use crate::manifest::{Components, Fetch, Manifest};
+use crate::media::{self, Files, iso::Contents};
 use crate::progress::{Progress, megabytes};
 use crate::steps::{self, Build, packages};
 use crate::tools::{self, Extra};
@@ -50,6 +52,18 @@ enum Command {
         #[arg(long)]
         key: PathBuf,
         /// The bundle
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make an ISO image of a built image, with a seed on it
+    Iso {
+        /// Folder that has received the results of `imagebuild build`
+        #[arg(long, default_value = "build/image")]
+        image: PathBuf,
+        /// The seed, which is checked first
+        #[arg(long, value_name = "FILE")]
+        seed: Option<PathBuf>,
+        /// The ISO image
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
@@ -147,13 +161,18 @@ enum Output {
 }
 
 impl CommandLine {
-    /// Carries out the command. Exit status 64 stands for a faulty manifest, 1 for all else.
+    /// Carries out the command. Exit status 64 stands for a faulty manifest or seed, 1 for all else.
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Build(arguments) => build(&arguments),
             Command::Lock(arguments) => lock(&arguments),
             Command::Inspect { file, output } => show(&file, output),
             Command::Bundle { image, key, output } => bundle(&image, &key, &output),
+            Command::Iso {
+                image,
+                seed,
+                output,
+            } => iso(&image, seed.as_deref(), &output),
             Command::Keygen { file } => keygen(&file),
             Command::Manifest(ManifestCommand::Check { file }) => check(&file),
         };
@@ -289,6 +308,34 @@ fn bundle(image: &Path, key: &Path, output: &Path) -> Result<()> {
         header.etcd,
         megabytes(header.size),
     ))
+}
+
+fn iso(image: &Path, seed: Option<&Path>, output: &Path) -> Result<()> {
+    let reading = |folder: &Path| format!("reading the image in {}", folder.display());
+    // Before anything else is looked at: a mistake in it is what people make.
+    let seed = seed.map(checked_seed).transpose()?;
+    let files = Files::of_build(image)?;
+    let release = masthead_uki::check(&mut Cursor::new(&files.image));
+    let release = release.with_context(|| reading(image))?;
+    let contents = Contents::of(&files, seed.as_deref()).with_context(|| reading(image))?;
+    media::iso::make(&contents, output)?;
+    let with = if seed.is_some() { " with a seed" } else { "" };
+    let version = release.version;
+    say(&format!("{}: Masthead {version}{with}", output.display()))
+}
+
+/// The bytes of a seed that a node would take.
+fn checked_seed(path: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let (seed, report) = Seed::check(&path.display().to_string(), &bytes);
+    if seed.is_none() {
+        return Err(report.into());
+    }
+    let warnings = report.to_string();
+    if !warnings.is_empty() {
+        note(&format!("{warnings}\n"));
+    }
+    Ok(bytes)
 }
 
 fn keygen(file: &Path) -> Result<()> {

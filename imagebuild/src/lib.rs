@@ -1,7 +1,7 @@
 //! Builds the image: from a manifest, a lock and this repository to a unified kernel image.
 //!
 //! [`command_line`] has the commands, [`steps`] the way of a build; [`cache`] and [`digest`] make a
-//! second one short. [`formats`] knows the bytes of files, and opens none.
+//! second one short. [`formats`] knows the bytes of files, and opens none; [`media`] makes what a machine boots from.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ pub mod formats;
 pub mod inspect;
 pub mod lock;
 pub mod manifest;
+pub mod media;
 pub mod process;
 pub mod progress;
 pub mod sbom;

@@ -34,6 +34,10 @@ const TOOLS: &[Tool] = &[
         source: Source::Debian("erofs-utils"),
     },
     Tool {
+        program: "xorriso",
+        source: Source::Debian("xorriso"),
+    },
+    Tool {
         program: "cargo",
         source: Source::Advice("Rust 1.90 or newer, best by rustup"),
     },
@@ -124,8 +128,8 @@ mod tests {
         let text = complaint(Extra::Go, |program| program == "dpkg-deb").expect("a complaint");
         assert_eq!(
             text,
-            "missing on this machine: apt-get, apt-cache, mkfs.erofs, cargo, go\n  \
-             install with: apt-get install apt erofs-utils\n  \
+            "missing on this machine: apt-get, apt-cache, mkfs.erofs, xorriso, cargo, go\n  \
+             install with: apt-get install apt erofs-utils xorriso\n  \
              cargo: Rust 1.90 or newer, best by rustup\n  \
              go: Go 1.26 or newer, from its download page or Debian's golang-go"
         );

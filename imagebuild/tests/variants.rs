@@ -166,7 +166,7 @@ fn an_image_for_metal_is_built() {
         ("flavour = \"cloud\"", "flavour = \"full\""),
         (
             "    \"button\",\n",
-            "    \"button\",\n    \"megaraid_sas\", \"mpt3sas\",\n    \"bnxt_en\", \"e1000e\", \"i40e\", \"ice\", \"igb\", \
+            "    \"button\",\n    \"xhci_pci\", \"ehci_pci\", \"usb_storage\", \"uas\",\n    \"megaraid_sas\", \"mpt3sas\",\n    \"bnxt_en\", \"e1000e\", \"i40e\", \"ice\", \"igb\", \
              \"ixgbe\", \"mlx5_core\", \"tg3\",\n",
         ),
         ("uki = \"70 MB\"", "uki = \"80 MB\""),

@@ -42,6 +42,18 @@ pub fn unified_kernel_image(folder: &Path) -> Result<PathBuf> {
         })
 }
 
+/// The ISO image in such a folder.
+pub fn iso(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(masthead_imagebuild::steps::iso::FILE);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::Refused(format!(
+        "there is no {}: build the image first (make image)",
+        path.display()
+    )))
+}
+
 /// What an image says of itself.
 pub fn release(image: &Path) -> Result<Release> {
     let what = || format!("read {}", image.display());

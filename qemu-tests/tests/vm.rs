@@ -33,7 +33,7 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// Three boots of one machine, and between the first two its state: saved when it had a Deployment, and restored twice,
 /// once to have its disk pulled out, and once to have its power cut in the middle of writes. That second disk is
-/// booted by firmware and the unified kernel image on a medium, without any seed but the installed one, until it is told to switch
+/// booted by firmware from the ISO image in a CD drive, without any seed but the installed one, until it is told to switch
 /// itself off. That boot has put the image on the disk, which boots by itself from then on: without the medium, with the seed on a
 /// volume, and with a DATA that is beyond repair. Then it is sent an image, and taken back from it.
 #[test]
@@ -65,7 +65,7 @@ fn a_master_on_a_machine() {
     let fixture = restored(&saved);
     let acknowledged = fixture.write_until_cut(50, || fixture.expect(fixture.m1().cut_power()));
 
-    boot(&fixture, BootPath::Uefi, SeedPath::Installed);
+    boot(&fixture, BootPath::Cd, SeedPath::Installed);
     the_seed_was(&fixture, "installed seed (/dev/vda4)");
     the_image_is_on_the_disk(&fixture);
     let missing = fixture.expect(fixture.missing(&acknowledged));
@@ -136,19 +136,6 @@ fn an_image_that_is_sent_is_tried_and_taken_back(fixture: &Fixture, key: &Path) 
     assert_eq!(status["installation"]["generation"], 1, "{status}");
     let failed = &status["installation"]["failed"]["why"];
     assert_eq!(*failed, "an operator has sent the node back", "{status}");
-}
-
-/// Any image (see `MASTHEAD_IMAGE`), by firmware, to a cluster that answers.
-#[test]
-#[ignore = "for images of other manifests: scripts/soak runs it"]
-fn an_image_boots_by_firmware_into_a_ready_master() {
-    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
-    boot(&fixture, BootPath::Uefi, SeedPath::BesideImage);
-    let status = fixture.expect(fixture.status());
-    let source = status["seed"]["source"].as_str().unwrap_or_default();
-    assert!(source.ends_with(") masthead/seed.toml"), "{source}");
-    fixture.expect(fixture.kubectl(&["get", "namespaces"]));
-    fixture.expect(fixture.m1().cut_power());
 }
 
 /// A disk that holds anything else is not written to, and the console says what it holds.

@@ -37,7 +37,7 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 #[ignore = "a quarter of an hour where machines are emulated; make soak runs it"]
 fn an_image_on_trial_that_panics_is_tried_twice_and_one_that_serves_becomes_good() {
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
-    boot(&fixture, BootPath::Uefi);
+    boot(&fixture, BootPath::Cd);
     let installation = installation(&fixture);
     assert_eq!(installation["state"], "installed", "{installation}");
     power_off(&fixture);
@@ -119,7 +119,7 @@ fn an_image_that_hangs_is_reset_by_the_watchdog() {
     let key = folder.path().join("image.key");
     let public = generate_key(&key).expect("a key pair");
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
-    boot(&fixture, BootPath::Uefi);
+    boot(&fixture, BootPath::Cd);
     power_off(&fixture);
 
     let built = &fixture.m1().plan().image;
@@ -159,7 +159,7 @@ fn an_image_that_does_not_take_the_seed_is_not_tried() {
     let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
         plan.image_keys = vec![public.to_string()];
     });
-    boot(&fixture, BootPath::Uefi);
+    boot(&fixture, BootPath::Cd);
     power_off(&fixture);
     boot(&fixture, BootPath::Disk);
 

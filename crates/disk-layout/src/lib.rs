@@ -21,9 +21,11 @@ mod memory;
 #[cfg(test)]
 mod replay_tests;
 mod signatures;
+mod storage;
 pub mod table;
 
 pub use choice::{Candidate, Choice, Wanted, choose};
 pub use contents::{Contents, Finding, inspect};
 pub use layout::{Holds, LayoutError, Role, plan};
+pub use storage::Part;
 pub use table::{Partition, Storage, Table, TableError};

@@ -26,6 +26,12 @@ pub trait Storage: Read + Write + Seek {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+impl<S: Storage + ?Sized> Storage for &mut S {
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
+}
+
 /// One partition of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {

@@ -33,5 +33,5 @@ pub mod trial;
 pub mod upgrade;
 
 pub use entry::{Entry, Slot, Tries};
-pub use fat::{File, Partition, PartitionError};
+pub use fat::{File, Format, Partition, PartitionError};
 pub use install::{InstallError, Source, install, installed};

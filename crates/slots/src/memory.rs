@@ -194,10 +194,3 @@ impl Storage for Recorder {
         Ok(())
     }
 }
-
-/// The same disk in two hands: the file system's, and the test's.
-impl Storage for &mut Recorder {
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
-}

@@ -9,7 +9,7 @@ use masthead_uki::{Release, check, seal};
 use crate::install::{BOOT_LOADER, SETTINGS, SETTINGS_TEXT};
 use crate::memory::{Image, Recorder};
 use crate::upgrade::{UpgradeError, arm, bless, previous, stage, withdraw};
-use crate::{Entry, Partition, Slot, Source, Tries, install, installed, upgrade};
+use crate::{Entry, Format, Partition, Slot, Source, Tries, install, installed, upgrade};
 
 const GIB: u64 = 1 << 30;
 
@@ -40,7 +40,7 @@ fn boot_loader() -> Vec<u8> {
 }
 
 fn put(recorder: &mut Recorder) {
-    let mut partition = Partition::format(recorder, 512, 7).expect("formatted");
+    let mut partition = Partition::format(recorder, Format::disk(512)).expect("formatted");
     let source = Source {
         image: Cursor::new(image("1")),
         boot_loader: &boot_loader(),
@@ -143,7 +143,7 @@ fn the_replay_finds_an_installer_that_waits_for_nothing_or_begins_with_the_boot_
     assert!(bad_states(&hasty) > 0);
 
     let mut wrong = Recorder::of(Image::blank(GIB));
-    let mut partition = Partition::format(&mut wrong, 512, 7).expect("formatted");
+    let mut partition = Partition::format(&mut wrong, Format::disk(512)).expect("formatted");
     let mut write = |path: &str, content: &[u8]| {
         partition.write(path, &mut &*content).expect("written");
     };

@@ -3,9 +3,9 @@
 //! ```text
 //! packages ─┬─ modules ──┐
 //!           ├─ programs ─┤
-//!           └─ grub ─────┤
-//! components ────────────┼─ root ── initramfs ── uki ── output
-//! init ──────────────────┘                           └─ install
+//!           └─ grub ─────┤                            ┌─ iso ─────┐
+//! components ────────────┼─ root ── initramfs ── uki ─┼─ install ─┴─ output
+//! init ──────────────────┘
 //! ```
 
 pub mod components;
@@ -13,6 +13,7 @@ pub mod grub;
 pub mod init;
 pub mod initramfs;
 pub mod install;
+pub mod iso;
 pub mod modules;
 pub mod packages;
 pub mod programs;
@@ -92,6 +93,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         &initramfs,
     )?;
     let install = install::pack(build, &uki)?;
+    let iso = iso::write(build, &uki, &grub)?;
     let materials = sbom::write(build, &packages, &components, &init, &uki)?;
     let results = publish::Results {
         init: &init,
@@ -101,6 +103,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         initramfs: &initramfs,
         uki: &uki,
         install: &install,
+        iso: &iso,
         materials: &materials,
         boot_loader,
         grub: &grub,

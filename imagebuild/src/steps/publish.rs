@@ -9,8 +9,8 @@ use rustix::fs::{CWD, RenameFlags};
 
 use super::Build;
 use super::components::Components;
-use super::grub;
 use super::modules::Modules;
+use super::{grub, iso};
 use crate::cache::Made;
 use crate::files;
 
@@ -30,6 +30,8 @@ pub struct Results<'a> {
     pub uki: &'a Made,
     /// `install.cpio` and `network.efi`.
     pub install: &'a Made,
+    /// `masthead.iso`.
+    pub iso: &'a Made,
     /// `manifest.json`.
     pub materials: &'a Made,
     /// systemd-boot, for the disks and boot media that hold the image.
@@ -58,6 +60,7 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
             format!("masthead-{}.efi", build.manifest.version),
             results.uki.path.join("masthead.efi"),
         ),
+        (iso::FILE.to_owned(), results.iso.path.join(iso::FILE)),
         (
             "install.cpio".to_owned(),
             results.install.path.join("install.cpio"),

@@ -9,7 +9,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use masthead_disk_layout::{Holds, Storage, plan};
-use masthead_slots::Partition;
+use masthead_slots::{Format, Partition};
 use tempfile::TempDir;
 
 use super::*;
@@ -88,7 +88,7 @@ impl Node {
             let file = fs::File::options().write(true).open(&image);
             file.expect("there").set_len(1 << 30).expect("sparse");
             let storage = Device::open(&image).expect("opened");
-            Partition::format(storage, 512, 7).expect("formatted");
+            Partition::format(storage, Format::disk(512)).expect("formatted");
         }
         let mut system = Partition::open(Device::open(&image).expect("opened")).expect("formatted");
         system

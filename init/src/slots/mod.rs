@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use masthead_api::status::{Installation, InstallationState};
 use masthead_api::{Reason, ReasonCode, Timestamp};
-use masthead_slots::{Entry, InstallError, Partition, PartitionError, Source};
+use masthead_slots::{Entry, Format, InstallError, Partition, PartitionError, Source};
 use thiserror::Error;
 
 use crate::disk::device::Device;
@@ -163,9 +163,7 @@ fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Entry, Failure> {
     );
     let boot_loader = read(BOOT_LOADER)?;
     let sector_bytes = u16::try_from(place.sector_bytes).unwrap_or(512);
-    // Any will do, and a fixed one says what this is.
-    let serial = u32::from_be_bytes(*b"MHST");
-    let mut partition = Partition::format(open()?, sector_bytes, serial)?;
+    let mut partition = Partition::format(open()?, Format::disk(sector_bytes))?;
     let source = Source {
         image: &mut *medium.image,
         boot_loader: &boot_loader,

@@ -1,7 +1,7 @@
 //! A disk in a folder, as the kernel shows it, and what systemd-boot has left in the firmware.
 
 use masthead_disk_layout::{Holds, plan};
-use masthead_slots::{Slot, Tries};
+use masthead_slots::{Format, Slot, Tries};
 use tempfile::TempDir;
 
 use super::*;
@@ -29,7 +29,8 @@ impl Machine {
         );
         machine.write("sys/class/block/vda/device/vendor", "0x1af4\n");
         table.write(&mut machine.device("vda", 4 << 30)).unwrap();
-        let mut system = Partition::format(machine.device("vda2", 1 << 30), 512, 7).unwrap();
+        let mut system =
+            Partition::format(machine.device("vda2", 1 << 30), Format::disk(512)).unwrap();
         for (generation, tries) in there {
             let entry = Entry {
                 generation: *generation,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use masthead_disk_layout::Storage;
-use masthead_slots::{Entry, Partition, Source, Tries, install, upgrade::entries};
+use masthead_slots::{Entry, Format, Partition, Source, Tries, install, upgrade::entries};
 
 use crate::{
     error::{Attempt, Error, Result, chain},
@@ -81,7 +81,7 @@ fn preinstall(plan: &NodePlan, folder: &Path, system: &Path) -> Result<()> {
     let image = File::open(&path).attempt(|| format!("open {}", path.display()))?;
     let release = crate::image::release(&path)?;
     let mut partition =
-        Partition::format(open(&part)?, SECTOR, 1).map_err(|error| wrong(&error))?;
+        Partition::format(open(&part)?, Format::disk(SECTOR)).map_err(|error| wrong(&error))?;
     let source = Source {
         image: &image,
         // Nobody starts it.

@@ -9,10 +9,9 @@ use std::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{BootPath, MachineOptions, SeedPath, acceleration::Acceleration};
+use super::{BootPath, MachineOptions, SeedPath, acceleration::Acceleration, medium};
 use crate::{
     error::{Attempt, Result},
-    image::unified_kernel_image,
     plan::NodePlan,
 };
 
@@ -54,8 +53,9 @@ impl Files {
         self.directory.join("ovmf-variables.fd")
     }
 
-    fn system_partition(&self) -> PathBuf {
-        self.directory.join("esp")
+    /// An ISO image with the node's seed.
+    pub(super) fn medium(&self) -> PathBuf {
+        self.directory.join("medium.iso")
     }
 
     fn oem_string(&self) -> PathBuf {
@@ -159,7 +159,7 @@ pub(super) fn arguments(
             line.words(&["-device", "virtio-blk-pci,drive=cidata,serial=CIDATA"]);
         }
         // There already, or on the medium below.
-        SeedPath::Installed | SeedPath::BesideImage => {}
+        SeedPath::Installed | SeedPath::Medium | SeedPath::BesideImage => {}
     }
     match options.boot {
         BootPath::Direct => {
@@ -172,12 +172,9 @@ pub(super) fn arguments(
         }
         BootPath::Network => line.network_of("masthead.ipxe", IPXE, &plan.image),
         BootPath::UefiNetwork => line.network_of("network.efi", "", &plan.image),
-        BootPath::Uefi | BootPath::Disk => {}
+        BootPath::Cd | BootPath::Stick | BootPath::UsbStick | BootPath::Disk => {}
     }
-    if matches!(
-        options.boot,
-        BootPath::Uefi | BootPath::UefiNetwork | BootPath::Disk
-    ) {
+    if !matches!(options.boot, BootPath::Direct | BootPath::Network) {
         make_firmware_variables(files)?;
         line.option(
             "-drive",
@@ -190,35 +187,15 @@ pub(super) fn arguments(
             &files.firmware_variables(),
         );
     }
-    if options.boot == BootPath::Uefi {
-        make_system_partition(plan, files, options.seed)?;
+    if let Some(words) = medium::devices(options.boot) {
         line.option(
-            "-drive",
-            "if=none,id=esp,format=raw,readonly=on,file=fat:",
-            &files.system_partition(),
+            "-blockdev",
+            "driver=file,node-name=medium,read-only=on,filename=",
+            &medium::provide(plan, files, options)?,
         );
-        line.words(&["-device", "virtio-blk-pci,drive=esp,serial=ESP,bootindex=1"]);
+        line.words(words);
     }
     Ok(line.0)
-}
-
-/// The folder that QEMU shows as an EFI system partition, with the image as the default loader, and the seed if it is to be
-/// there.
-fn make_system_partition(plan: &NodePlan, files: &Files, seed: SeedPath) -> Result<()> {
-    let image = unified_kernel_image(&plan.image)?;
-    let folder = files.system_partition().join("EFI/BOOT");
-    fs::create_dir_all(&folder).attempt(|| format!("make {}", folder.display()))?;
-    let loader = folder.join("BOOTX64.EFI");
-    fs::copy(&image, &loader).attempt(|| format!("copy {}", image.display()))?;
-    let beside = files.system_partition().join("masthead");
-    if seed != SeedPath::BesideImage {
-        let _ = fs::remove_dir_all(beside);
-        return Ok(());
-    }
-    fs::create_dir_all(&beside).attempt(|| format!("make {}", beside.display()))?;
-    let copied = fs::copy(files.seed(), beside.join("seed.toml"));
-    copied.attempt(|| format!("copy {}", files.seed().display()))?;
-    Ok(())
 }
 
 /// Those of a machine that was never switched on, unless there are any.

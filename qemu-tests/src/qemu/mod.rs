@@ -5,6 +5,7 @@
 //! | [`acceleration`] | whether KVM works here, and how slow emulation is |
 //! | `machine` | the lab's side of a machine: [`crate::provider::Node`] |
 //! | `command_line` | what QEMU is told |
+//! | `medium` | the ISO image in a machine, with a seed or without |
 //! | `saving`, [`ground`] | a machine's state in a file; what it can be restored on |
 //! | `qmp` | QEMU's control socket |
 //! | `wipe` | blank disks and partitions |
@@ -18,6 +19,7 @@ mod child;
 mod command_line;
 pub mod ground;
 mod machine;
+mod medium;
 mod qmp;
 mod saving;
 mod wipe;
@@ -53,8 +55,12 @@ pub enum BootPath {
     /// QEMU loads kernel and initrd by itself.
     #[default]
     Direct,
-    /// OVMF starts the unified kernel image from a medium with an EFI system partition.
-    Uefi,
+    /// OVMF starts the ISO image in a CD drive.
+    Cd,
+    /// OVMF starts the ISO image as a disk, as it is on a stick. It is a SCSI disk, for kernels without USB.
+    Stick,
+    /// OVMF starts the ISO image on a USB stick.
+    UsbStick,
     /// SeaBIOS starts iPXE, which fetches kernel and initramfs by TFTP.
     Network,
     /// OVMF fetches the image for the network by TFTP.
@@ -72,10 +78,12 @@ pub enum SeedPath {
     FirmwareConfiguration,
     /// An OEM string of the firmware (SMBIOS type 11).
     OemString,
-    /// `masthead/seed.toml` on the medium from which it is installed ([`BootPath::Uefi`]).
+    /// `masthead/seed.toml` on the FAT volume of the stick that it boots.
     BesideImage,
     /// A volume labelled `CIDATA` with `user-data`, as cloud-init's NoCloud has it.
     Volume,
+    /// On the ISO image that it boots: made with it for a CD, and copied to the FAT volume of a stick, as an operator does.
+    Medium,
     /// Nowhere but on the node's own disk, where an earlier boot has installed it.
     Installed,
 }

@@ -7,17 +7,64 @@ use masthead_disk_layout::Storage;
 use super::folder;
 use super::{get, set};
 
-/// Bytes a cluster: large ones make large files fast, and with these a partition of 1 GiB still has the 65,525 that FAT32 has at least.
-const CLUSTER: u32 = 8 << 10;
 /// Sectors in front of the tables.
 const RESERVED: u16 = 32;
 const TABLES: u8 = 2;
+/// A table ends where a block does, of a disk or of a CD, and so clusters begin there.
+const BLOCK: u32 = 4 << 10;
 /// Sectors of their own, among the reserved ones.
 const INFORMATION: u64 = 1;
 const BACKUP: u64 = 6;
-/// Not that of a volume that may hold a seed.
-const LABEL: [u8; 11] = *b"MH-SYSTEM  ";
 const ROOT: u32 = 2;
+
+/// What an empty file system is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    sector_bytes: u16,
+    cluster_bytes: u32,
+    label: [u8; 11],
+    serial: u32,
+}
+
+impl Format {
+    /// On a node's disk, whose sectors have so many bytes. Large clusters make large files fast, and with these a partition of 1 GiB still has
+    /// the 65,525 that FAT32 has at least.
+    pub const fn disk(sector_bytes: u16) -> Self {
+        Self {
+            sector_bytes,
+            cluster_bytes: 8 << 10,
+            // Not that of a volume that may hold a seed.
+            label: *b"MH-SYSTEM  ",
+            // Any will do, and a fixed one says what this is.
+            serial: u32::from_be_bytes(*b"MHST"),
+        }
+    }
+
+    /// On a medium that boots, as small as one can be: [`Self::smallest`] for its content.
+    pub const fn medium() -> Self {
+        Self {
+            sector_bytes: 512,
+            cluster_bytes: 1 << 10,
+            // Where a seed is looked for.
+            label: *b"MASTHEAD   ",
+            serial: u32::from_be_bytes(*b"MHMD"),
+        }
+    }
+
+    /// Bytes of the smallest file system that has room for files of so many bytes altogether: a whole number of blocks of 4 KiB.
+    pub fn smallest(&self, content: u64) -> u64 {
+        let cluster = u64::from(self.cluster_bytes);
+        // FAT32 begins there; who reads it goes by the number of clusters, and not always to the same (Microsoft's overview, page 15: keep off by 16).
+        let least = 65_525 + 16;
+        let folders = FOLDERS.len() as u64 + 1;
+        let clusters = (content.div_ceil(cluster) + folders).max(least);
+        let front = u64::from(RESERVED) * u64::from(self.sector_bytes);
+        // The tables have links for themselves, too: 4 bytes a cluster in each of the two, so that one in 64 is more than enough.
+        let links = (clusters + clusters / 64 + 1024) * 4;
+        let table = links.next_multiple_of(u64::from(BLOCK));
+        (front + u64::from(TABLES) * table + clusters * cluster).next_multiple_of(u64::from(BLOCK))
+    }
+}
 
 /// The end of a chain, as it is written, and the first of the numbers that mean it.
 pub(super) const END_OF_CHAIN: u32 = 0x0fff_ffff;
@@ -123,17 +170,13 @@ pub(super) fn set_link(table: &mut [u8], cluster: u32, next: u32) {
 
 /// Makes an empty file system, and waits for the disk. It comes into being with its first sector, which is written when all the rest is there: until then
 /// there is none, whatever was there before.
-pub(super) fn format<S: Storage>(
-    storage: &mut S,
-    sector_bytes: u16,
-    serial: u32,
-) -> io::Result<()> {
-    let sector = u64::from(sector_bytes);
+pub(super) fn format<S: Storage>(storage: &mut S, format: Format) -> io::Result<()> {
+    let sector = u64::from(format.sector_bytes);
     let bytes = storage.seek(SeekFrom::End(0))?;
-    let first = first_sector(bytes, sector_bytes, serial);
+    let first = first_sector(bytes, format);
     let geometry = Geometry::of(&first)
         .ok_or_else(|| io::Error::other("it is too small, or has sectors of an unknown size"))?;
-    let mut whole = vec![0; usize::from(sector_bytes)];
+    let mut whole = vec![0; usize::from(format.sector_bytes)];
     set(storage, 0, &whole)?;
     storage.sync()?;
     let information = information_sector();
@@ -144,10 +187,10 @@ pub(super) fn format<S: Storage>(
     let mut table = vec![0; geometry.table_bytes];
     set_link(&mut table, 0, IS_END);
     set_link(&mut table, 1, END_OF_CHAIN);
-    for (cluster, content) in (ROOT..).zip(folders()) {
+    for (cluster, content) in (ROOT..).zip(folders(format.label)) {
         set_link(&mut table, cluster, END_OF_CHAIN);
         let mut content = content.concat();
-        content.resize(CLUSTER as usize, 0);
+        content.resize(format.cluster_bytes as usize, 0);
         set(storage, geometry.cluster(cluster), &content)?;
     }
     for at in &geometry.tables {
@@ -160,9 +203,9 @@ pub(super) fn format<S: Storage>(
 }
 
 /// The contents of the root and of the folders, in the order of their clusters.
-fn folders() -> Vec<Vec<folder::Raw>> {
+fn folders(label: [u8; 11]) -> Vec<Vec<folder::Raw>> {
     // The root begins with the volume's label.
-    let mut contents = vec![vec![folder::label(LABEL)]];
+    let mut contents = vec![vec![folder::label(label)]];
     for (cluster, (_, above)) in (ROOT + 1..).zip(FOLDERS) {
         // The root goes by zero there.
         let above = if above == 0 { 0 } else { ROOT + above };
@@ -174,19 +217,19 @@ fn folders() -> Vec<Vec<folder::Raw>> {
     contents
 }
 
-fn first_sector(bytes: u64, sector_bytes: u16, serial: u32) -> [u8; 512] {
-    let sector = u32::from(sector_bytes.max(1));
+fn first_sector(bytes: u64, format: Format) -> [u8; 512] {
+    let sector = u32::from(format.sector_bytes.max(1));
     let total = u32::try_from(bytes / u64::from(sector)).unwrap_or(u32::MAX);
-    let per_cluster = CLUSTER / sector;
+    let per_cluster = format.cluster_bytes / sector;
     // As if all were clusters: some links too many do no harm.
     let links = total / per_cluster.max(1) + 2;
-    let table = (links * 4).div_ceil(sector);
+    let table = (links * 4).next_multiple_of(BLOCK) / sector;
     let mut first = [0; 512];
     let mut put = |at: usize, bytes: &[u8]| first[at..at + bytes.len()].copy_from_slice(bytes);
     // A jump to nowhere: nothing starts here.
     put(0, &[0xeb, 0x58, 0x90]);
     put(3, b"MASTHEAD");
-    put(11, &sector_bytes.to_le_bytes());
+    put(11, &format.sector_bytes.to_le_bytes());
     put(13, &[u8::try_from(per_cluster).unwrap_or(0)]);
     put(14, &RESERVED.to_le_bytes());
     put(16, &[TABLES]);
@@ -199,8 +242,8 @@ fn first_sector(bytes: u64, sector_bytes: u16, serial: u32) -> [u8; 512] {
     put(44, &ROOT.to_le_bytes());
     put(48, &[1, 0, 6, 0]);
     put(64, &[0x80, 0, 0x29]);
-    put(67, &serial.to_le_bytes());
-    put(71, &LABEL);
+    put(67, &format.serial.to_le_bytes());
+    put(71, &format.label);
     put(82, b"FAT32   ");
     put(510, &[0x55, 0xaa]);
     first

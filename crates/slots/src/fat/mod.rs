@@ -17,11 +17,13 @@ mod folder;
 mod geometry;
 
 use std::io::{self, Read, SeekFrom};
+use std::ops::Range;
 
 use masthead_disk_layout::Storage;
 use thiserror::Error;
 
 use folder::{Item, Kind};
+pub use geometry::Format;
 use geometry::{END_OF_CHAIN, Geometry, IS_END};
 
 /// What is written between two waits for the disk: a slow one must not have to take an image at once.
@@ -71,9 +73,9 @@ pub struct Partition<S> {
 
 impl<S: Storage> Partition<S> {
     /// Makes an empty file system with our folders, whatever was there before.
-    pub fn format(mut storage: S, sector_bytes: u16, serial: u32) -> Result<Self, PartitionError> {
+    pub fn format(mut storage: S, format: Format) -> Result<Self, PartitionError> {
         let doing = || "making a file system".to_owned();
-        geometry::format(&mut storage, sector_bytes, serial).at(doing)?;
+        geometry::format(&mut storage, format).at(doing)?;
         Self::open(storage)
     }
 
@@ -94,6 +96,11 @@ impl<S: Storage> Partition<S> {
             geometry,
             tables,
         })
+    }
+
+    /// What the file system is on.
+    pub fn into_storage(self) -> S {
+        self.storage
     }
 
     /// Writes a file into a folder that is there, in place of the one of that name, and waits for the disk. Until the last of its bytes is there it is
@@ -170,6 +177,20 @@ impl<S: Storage> Partition<S> {
             chain,
             size: u64::from(item.size),
             position: 0,
+        }))
+    }
+
+    /// Where the bytes of a file are on the partition, if they are in one piece; none if they are not, or if there is no such file.
+    pub fn range(&mut self, path: &str) -> Result<Option<Range<u64>>, PartitionError> {
+        let Some(file) = self.file(path)? else {
+            return Ok(None);
+        };
+        let (chain, size) = (file.chain, file.size);
+        let in_one_piece = chain.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let first = chain.first().filter(|_| in_one_piece);
+        Ok(first.map(|first| {
+            let begin = self.geometry.cluster(*first);
+            begin..begin + size
         }))
     }
 

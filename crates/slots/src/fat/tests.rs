@@ -24,7 +24,7 @@ fn below(random: &mut Random, bound: usize) -> usize {
 
 fn formatted(sector_bytes: u16) -> Recorder {
     let mut disk = Recorder::of(Image::blank(GIB));
-    Partition::format(&mut disk, sector_bytes, 7).expect("formatted");
+    Partition::format(&mut disk, Format::disk(sector_bytes)).expect("formatted");
     disk
 }
 
@@ -223,7 +223,7 @@ fn what_is_damaged_says_so_and_ends() {
     let opened = Partition::open(&mut blank);
     assert!(matches!(opened, Err(PartitionError::Foreign)));
     let mut small = Recorder::of(Image::blank(1 << 20));
-    let full = Partition::format(&mut small, 512, 7);
+    let full = Partition::format(&mut small, Format::disk(512));
     let full = full
         .expect("formatted")
         .write(PATHS[0], &mut io::repeat(1).take(2 << 20));

@@ -1,0 +1,91 @@
+//! Each medium on a machine with firmware: the node installs itself from it, and boots from its disk when the medium is gone.
+
+#[path = "support/fixture.rs"]
+mod fixture;
+mod support;
+
+use std::time::{Duration, Instant};
+
+use fixture::Fixture;
+use masthead_lab::{
+    patience::Look,
+    provider::{Power, ProviderKind},
+    qemu::{BootPath, MachineOptions, SeedPath},
+};
+use support::console;
+
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+/// With the seed that `imagebuild iso --seed` has put on it.
+#[test]
+#[ignore = "minutes where machines are emulated; make soak runs it"]
+fn a_cd_with_a_seed_on_it_installs_a_master() {
+    installs_from(
+        BootPath::Cd,
+        SeedPath::Medium,
+        "volume MASTHEAD (sr0) seed.toml",
+    );
+}
+
+/// With the seed that an operator has copied to the stick's FAT volume.
+#[test]
+#[ignore = "minutes where machines are emulated; make soak runs it"]
+fn a_stick_with_a_seed_on_it_installs_a_master() {
+    installs_from(
+        BootPath::Stick,
+        SeedPath::Medium,
+        "volume MASTHEAD (sda2) seed.toml",
+    );
+}
+
+/// On USB, which the kernel of the default image does not have, with a seed beside the image.
+#[test]
+#[ignore = "for images with the full kernel: scripts/soak runs it"]
+fn a_usb_stick_with_a_seed_on_it_installs_a_master() {
+    installs_from(
+        BootPath::UsbStick,
+        SeedPath::BesideImage,
+        "volume MASTHEAD (sda2) masthead/seed.toml",
+    );
+}
+
+fn installs_from(medium: BootPath, seed: SeedPath, source: &str) {
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    let status = boot(&fixture, medium, seed);
+    assert_eq!(status["seed"]["source"], source, "{}", status["seed"]);
+    assert_installed(&status);
+    fixture.expect(fixture.mastctl(&["poweroff", "m1", "--accept-outage"]));
+    fixture.wait_for_power(Power::Off, A_MINUTE);
+    let status = boot(&fixture, BootPath::Disk, SeedPath::Installed);
+    assert_installed(&status);
+    fixture.expect(fixture.kubectl(&["get", "namespaces"]));
+    fixture.expect(fixture.m1().cut_power());
+}
+
+fn assert_installed(status: &serde_json::Value) {
+    let installation = &status["installation"];
+    assert_eq!(installation["state"], "installed", "{installation}");
+    assert_eq!(installation["slot"], "A", "{installation}");
+    assert_eq!(installation["on_trial"], false, "{installation}");
+}
+
+/// Powers on, waits until the cluster is ready, and returns what m1 says.
+fn boot(fixture: &Fixture, boot: BootPath, seed: SeedPath) -> serde_json::Value {
+    fixture.expect(fixture.m1().set_machine(MachineOptions { boot, seed }));
+    let shown = console(fixture.m1()).len();
+    let begun = Instant::now();
+    fixture.expect(fixture.cluster.power_on());
+    fixture.wait_until("the supervisor", 3 * A_MINUTE, || {
+        let console = console(fixture.m1());
+        let new = console.get(shown..).unwrap_or_default();
+        let started = new.contains("pid1: started the supervisor");
+        Look::at(started, || new.to_owned())
+    });
+    let supervisor = begun.elapsed().as_secs_f64();
+    fixture.expect(fixture.cluster.wait_until_ready());
+    println!(
+        "{boot:?}: supervisor after {supervisor:.1} s, ready after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+    fixture.expect(fixture.status())
+}
