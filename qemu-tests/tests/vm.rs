@@ -163,7 +163,12 @@ fn a_disk_with_something_on_it_is_refused_and_left_alone() {
 
 /// Powers on and waits until the cluster is ready. Prints what that took: see docs/benchmarks.md.
 fn boot(fixture: &Fixture, boot: BootPath, seed: SeedPath) {
-    fixture.expect(fixture.m1().set_machine(MachineOptions { boot, seed }));
+    let options = MachineOptions {
+        boot,
+        seed,
+        ..MachineOptions::default()
+    };
+    fixture.expect(fixture.m1().set_machine(options));
     let shown = console(fixture.m1()).len();
     let begun = Instant::now();
     fixture.expect(fixture.cluster.power_on());

@@ -10,7 +10,7 @@ use fixture::Fixture;
 use masthead_lab::{
     patience::Look,
     provider::{Power, ProviderKind},
-    qemu::{BootPath, MachineOptions, SeedPath},
+    qemu::{BootPath, Firmware, MachineOptions, SeedPath},
 };
 use support::console;
 
@@ -49,6 +49,23 @@ fn a_usb_stick_with_a_seed_on_it_installs_a_master() {
     );
 }
 
+/// By GRUB, from the same ISO image.
+#[test]
+#[ignore = "minutes where machines are emulated; make soak runs it"]
+fn a_bios_starts_a_master_from_a_cd_and_from_a_stick() {
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    let bios = Firmware::Bios;
+    let status = boot_by(&fixture, bios, BootPath::Cd, SeedPath::Medium);
+    let source = &status["seed"]["source"];
+    assert_eq!(*source, "volume MASTHEAD (sr0) seed.toml", "{source}");
+    fixture.expect(fixture.m1().cut_power());
+    let status = boot_by(&fixture, bios, BootPath::Stick, SeedPath::Medium);
+    let source = &status["seed"]["source"];
+    assert_eq!(*source, "volume MASTHEAD (sda2) seed.toml", "{source}");
+    fixture.expect(fixture.kubectl(&["get", "namespaces"]));
+    fixture.expect(fixture.m1().cut_power());
+}
+
 fn installs_from(medium: BootPath, seed: SeedPath, source: &str) {
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
     let status = boot(&fixture, medium, seed);
@@ -71,7 +88,21 @@ fn assert_installed(status: &serde_json::Value) {
 
 /// Powers on, waits until the cluster is ready, and returns what m1 says.
 fn boot(fixture: &Fixture, boot: BootPath, seed: SeedPath) -> serde_json::Value {
-    fixture.expect(fixture.m1().set_machine(MachineOptions { boot, seed }));
+    boot_by(fixture, Firmware::Uefi, boot, seed)
+}
+
+fn boot_by(
+    fixture: &Fixture,
+    firmware: Firmware,
+    boot: BootPath,
+    seed: SeedPath,
+) -> serde_json::Value {
+    let options = MachineOptions {
+        firmware,
+        boot,
+        seed,
+    };
+    fixture.expect(fixture.m1().set_machine(options));
     let shown = console(fixture.m1()).len();
     let begun = Instant::now();
     fixture.expect(fixture.cluster.power_on());
@@ -84,7 +115,7 @@ fn boot(fixture: &Fixture, boot: BootPath, seed: SeedPath) -> serde_json::Value 
     let supervisor = begun.elapsed().as_secs_f64();
     fixture.expect(fixture.cluster.wait_until_ready());
     println!(
-        "{boot:?}: supervisor after {supervisor:.1} s, ready after {:.1} s",
+        "{firmware:?}, {boot:?}: supervisor after {supervisor:.1} s, ready after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
     fixture.expect(fixture.status())

@@ -296,7 +296,12 @@ fn one_that_panics(image: &[u8]) -> Vec<u8> {
 
 fn boot(fixture: &Fixture, boot: BootPath) {
     let seed = SeedPath::FirmwareConfiguration;
-    fixture.expect(fixture.m1().set_machine(MachineOptions { boot, seed }));
+    let options = MachineOptions {
+        boot,
+        seed,
+        ..MachineOptions::default()
+    };
+    fixture.expect(fixture.m1().set_machine(options));
     let shown = console(fixture.m1()).len();
     fixture.expect(fixture.cluster.power_on());
     fixture.wait_until("the supervisor", 3 * A_MINUTE, || {

@@ -9,7 +9,7 @@ use std::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{BootPath, MachineOptions, SeedPath, acceleration::Acceleration, medium};
+use super::{BootPath, Firmware, MachineOptions, SeedPath, acceleration::Acceleration, medium};
 use crate::{
     error::{Attempt, Result},
     plan::NodePlan,
@@ -174,7 +174,8 @@ pub(super) fn arguments(
         BootPath::UefiNetwork => line.network_of("network.efi", "", &plan.image),
         BootPath::Cd | BootPath::Stick | BootPath::UsbStick | BootPath::Disk => {}
     }
-    if !matches!(options.boot, BootPath::Direct | BootPath::Network) {
+    let has_own = matches!(options.boot, BootPath::Direct | BootPath::Network);
+    if options.firmware == Firmware::Uefi && !has_own {
         make_firmware_variables(files)?;
         line.option(
             "-drive",

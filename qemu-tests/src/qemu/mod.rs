@@ -55,18 +55,29 @@ pub enum BootPath {
     /// QEMU loads kernel and initrd by itself.
     #[default]
     Direct,
-    /// OVMF starts the ISO image in a CD drive.
+    /// The firmware starts the ISO image in a CD drive.
     Cd,
-    /// OVMF starts the ISO image as a disk, as it is on a stick. It is a SCSI disk, for kernels without USB.
+    /// The firmware starts the ISO image as a disk, as it is on a stick. It is a SCSI disk, for kernels without USB.
     Stick,
-    /// OVMF starts the ISO image on a USB stick.
+    /// The firmware starts the ISO image on a USB stick.
     UsbStick,
     /// SeaBIOS starts iPXE, which fetches kernel and initramfs by TFTP.
     Network,
     /// OVMF fetches the image for the network by TFTP.
     UefiNetwork,
-    /// OVMF starts what an earlier boot has put on the node's own disk.
+    /// The firmware starts what an earlier boot has put on the node's own disk.
     Disk,
+}
+
+/// What a machine has for firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// OVMF.
+    #[default]
+    Uefi,
+    /// SeaBIOS.
+    Bios,
 }
 
 /// How a machine gets its seed.
@@ -91,6 +102,8 @@ pub enum SeedPath {
 /// What is different from boot to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MachineOptions {
+    /// Who boots it.
+    pub firmware: Firmware,
     /// How it boots.
     pub boot: BootPath,
     /// Where its seed is.
