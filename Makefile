@@ -15,7 +15,7 @@ help: ## what can be made
 setup: ## install the Debian packages that the rest needs
 	@scripts/setup
 
-image: setup ## build/image: UKI, ISO image, kernel, initrd, bill of materials
+image: setup ## build/image: UKI, ISO and disk image, kernel, initrd, bill of materials
 	$(CARGO) build --locked -p masthead-imagebuild
 	$(IMAGEBUILD) build
 

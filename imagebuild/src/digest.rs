@@ -59,11 +59,24 @@ impl Digest {
     /// A UUID (version 8: custom) made of the first 16 bytes, for a file system that must have one
     /// and must not have a random one.
     pub fn uuid(&self) -> String {
+        uuid(self.version_8())
+    }
+
+    /// The same UUID as a partition table has it: the first three fields are little endian.
+    pub fn guid(&self) -> [u8; 16] {
+        let mut bytes = self.version_8();
+        for field in [0..4, 4..6, 6..8] {
+            bytes[field].reverse();
+        }
+        bytes
+    }
+
+    fn version_8(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&self.0[..16]);
         bytes[6] = bytes[6] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        uuid(bytes)
+        bytes
     }
 }
 

@@ -1,13 +1,16 @@
 //! The whole way, from the lock to an image. These take minutes: `make test` calls them by name.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use masthead_disk_layout::{Contents, Part, Role};
+use masthead_imagebuild::digest::Digest;
 use masthead_imagebuild::formats::cpio;
 use masthead_imagebuild::inspect;
+use masthead_slots::{Partition, Slot};
 use masthead_uki::check;
 use masthead_uki::frame::{FILE, Framed};
 
@@ -54,15 +57,15 @@ fn copy_sources(target: &Path) {
     assert!(status.success());
 }
 
-/// Every file of an output, by name.
-fn contents(output: &Path) -> Vec<(String, Vec<u8>)> {
+/// Every file of an output, by name. The disk image is too large for the memory of most machines twice.
+fn contents(output: &Path) -> Vec<(String, Digest)> {
     masthead_imagebuild::files::walk(output)
         .expect("walking")
         .into_iter()
         .filter(|name| output.join(name).is_file())
         .map(|name| {
-            let bytes = fs::read(output.join(&name)).expect("reading");
-            (name.display().to_string(), bytes)
+            let digest = Digest::of_file(&output.join(&name)).expect("reading");
+            (name.display().to_string(), digest)
         })
         .collect()
 }
@@ -93,7 +96,7 @@ fn two_clean_builds_give_the_same_bytes() {
         images.push(contents(&root.join("image")));
     }
     let (first, second) = (&images[0], &images[1]);
-    let names = |image: &[(String, Vec<u8>)]| -> Vec<String> {
+    let names = |image: &[(String, Digest)]| -> Vec<String> {
         image.iter().map(|(name, _)| name.clone()).collect()
     };
     assert_eq!(names(first), names(second));
@@ -102,6 +105,35 @@ fn two_clean_builds_give_the_same_bytes() {
         assert!(one == other, "{name} differs");
     }
     fs::remove_dir_all(&scratch).expect("removing");
+}
+
+/// Each medium has the image whole, where it is looked for.
+fn the_media_hold(output: &Path, uki: &[u8]) {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let extracted = scratch.path().join("masthead.efi");
+    let status = Command::new("xorriso")
+        .args(["-osirrox", "on", "-indev"])
+        .arg(output.join("masthead.iso"))
+        .args(["-extract", "/masthead.efi"])
+        .arg(&extracted)
+        .status()
+        .expect("xorriso is installed");
+    assert!(status.success());
+    assert!(
+        fs::read(extracted).expect("extracted") == uki,
+        "the ISO image"
+    );
+
+    let mut disk = File::open(output.join("masthead.img")).expect("the disk image");
+    let contents = masthead_disk_layout::inspect(&mut disk);
+    let Contents::Image(table, rest) = &contents else {
+        panic!("{contents:?}")
+    };
+    assert!(rest.is_empty(), "{rest:?}");
+    let system = table.partition(Role::Esp).expect("there");
+    let mut system = Partition::open(Part::of(disk, table, system)).expect("FAT32");
+    let slot = system.read(Slot::A.path()).expect("read");
+    assert!(slot.as_deref() == Some(uki), "the disk image");
 }
 
 /// On what `make image` left: nothing is done again, in less than two seconds.
@@ -126,6 +158,7 @@ fn a_second_run_is_short_and_the_image_is_whole() {
         })
         .expect("a unified kernel image");
     let uki = fs::read(uki).expect("reading");
+    the_media_hold(&output, &uki);
     assert!(uki.len() <= 70_000_000, "{} bytes", uki.len());
     let inspection = inspect::inspect(&uki).expect("an EFI program");
     let section = |name: &str| {
@@ -139,7 +172,7 @@ fn a_second_run_is_short_and_the_image_is_whole() {
     }
     // What the lab boots directly is what the boot loader boots.
     let initrd = fs::read(output.join("initrd")).expect("reading");
-    let digest = masthead_imagebuild::digest::Digest::of(&initrd);
+    let digest = Digest::of(&initrd);
     assert_eq!(
         section(".initrd").map(|section| section.sha256),
         Some(digest)

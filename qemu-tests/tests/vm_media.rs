@@ -4,9 +4,16 @@
 mod fixture;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use fixture::Fixture;
+use masthead_disk_layout::{Contents, Role, inspect};
+use masthead_imagebuild::steps::disk::FILE;
 use masthead_lab::{
     patience::Look,
     provider::{Power, ProviderKind},
@@ -64,6 +71,57 @@ fn a_bios_starts_a_master_from_a_cd_and_from_a_stick() {
     assert_eq!(*source, "volume MASTHEAD (sda2) seed.toml", "{source}");
     fixture.expect(fixture.kubectl(&["get", "namespaces"]));
     fixture.expect(fixture.m1().cut_power());
+}
+
+/// A machine's disk is larger than the disk image that was written to it. Its power is cut as soon as its table is being changed; then it completes the disk, and
+/// is a master.
+#[test]
+#[ignore = "minutes where machines are emulated; make soak runs it"]
+fn a_disk_image_becomes_a_master() {
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    let plan = fixture.m1().plan();
+    let (image, disk) = (plan.image.join(FILE), plan.directory.join("disk.img"));
+    let written = Command::new("dd")
+        .arg(format!("if={}", image.display()))
+        .arg(format!("of={}", disk.display()))
+        .args(["bs=1M", "conv=notrunc,sparse"])
+        .status();
+    assert!(written.expect("dd is installed").success());
+    let seed = SeedPath::Volume;
+    let boot_path = BootPath::Disk;
+    let options = MachineOptions {
+        boot: boot_path,
+        seed,
+        ..MachineOptions::default()
+    };
+    fixture.expect(fixture.m1().set_machine(options));
+    fixture.expect(fixture.cluster.power_on());
+    fixture.wait_until("the disk to be in preparation", 3 * A_MINUTE, || {
+        Look::at(is_in_preparation(&disk), || console(fixture.m1()))
+    });
+    fixture.expect(fixture.m1().cut_power());
+    assert!(is_in_preparation(&disk), "it was cut too late");
+
+    let status = boot(&fixture, boot_path, seed);
+    assert_installed(&status);
+    fixture.expect(fixture.mastctl(&["poweroff", "m1", "--accept-outage"]));
+    fixture.wait_for_power(Power::Off, A_MINUTE);
+    let mut file = File::open(&disk).expect("the disk");
+    let contents = inspect(&mut file);
+    let Contents::Ours(table) = &contents else {
+        panic!("{contents:?}")
+    };
+    let roles: Vec<_> = table.partitions.iter().map(|part| part.role).collect();
+    assert_eq!(roles, Role::ALL);
+    let status = boot(&fixture, boot_path, SeedPath::Installed);
+    assert_installed(&status);
+    fixture.expect(fixture.kubectl(&["get", "namespaces"]));
+    fixture.expect(fixture.m1().cut_power());
+}
+
+fn is_in_preparation(disk: &Path) -> bool {
+    let mut file = File::open(disk).expect("the disk");
+    matches!(inspect(&mut file), Contents::Ours(table) if !table.prepared && table.keeps_image)
 }
 
 fn installs_from(medium: BootPath, seed: SeedPath, source: &str) {

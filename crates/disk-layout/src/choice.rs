@@ -131,7 +131,7 @@ impl Refusal {
 
 /// Chooses the disk for `role` (STATE stands for the system disk, ETCD for a disk of its own).
 ///
-/// An installed disk is found again whatever its size and name; only a serial number given in the
+/// A disk with an image on it that is not prepared goes before blank ones: the image was put there to be used. An installed disk is found again whatever its size and name; only a serial number given in the
 /// seed narrows the search. `wipe_used` is true once the seed's `wipe` was carried out. It is also
 /// ignored when any disk holds a Masthead STATE, since a master in service is never erased by a seed, and on a
 /// disk that shows what is left of one. While such a disk matches, no other is prepared in its place.
@@ -185,10 +185,26 @@ pub fn choose(role: Role, wanted: &Wanted, disks: &[Candidate], wipe_used: bool)
         .wipe
         .as_ref()
         .filter(|_| !(wipe_used || state_exists && role == Role::State));
-    if let Some(serial) = wipe
-        && let Some(disk) = matching
-            .iter()
-            .find(|disk| disk.serial.as_ref() == Some(serial))
+    let is_named = |disk: &Candidate| wipe.is_some() && disk.serial.as_ref() == wipe;
+    let has_image =
+        |disk: &&&Candidate| role == Role::State && matches!(disk.contents, Contents::Image(..));
+    let images: Vec<_> = matching.iter().filter(has_image).collect();
+    match images.as_slice() {
+        [] => {}
+        [disk] => {
+            let is_free = matches!(&disk.contents, Contents::Image(_, rest) if rest.is_empty());
+            if is_free || is_named(disk) {
+                return prepare(disk);
+            }
+            return Choice::Wait(Refusal::Occupied(describe(disk)));
+        }
+        several => {
+            return Choice::Wait(Refusal::SeveralInstalled(
+                several.iter().map(|disk| describe(disk)).collect(),
+            ));
+        }
+    }
+    if let Some(disk) = matching.iter().find(|disk| is_named(disk))
         && matches!(disk.contents, Contents::Foreign(_))
     {
         return prepare(disk);

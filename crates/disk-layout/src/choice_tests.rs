@@ -279,3 +279,67 @@ fn a_disk_of_just_the_least_size_matches() {
         "{choice:?}"
     );
 }
+
+fn image(rest: &[&str]) -> Contents {
+    let holds = Holds::Image;
+    let table = plan(crate::layout::smallest(holds), 512, holds, || [1; 16]).expect("fits");
+    let rest = rest.iter().map(|what| Finding((*what).to_owned()));
+    let prepared = true;
+    Contents::Image(Table { prepared, ..table }, rest.collect())
+}
+
+#[test]
+fn a_disk_with_an_image_goes_before_a_blank_one() {
+    let mut disks = vec![
+        disk("vda", Contents::Blank),
+        disk("vdb", image(&[])),
+        disk("vdc", Contents::Blank),
+    ];
+    let chosen = Choice::Prepare {
+        name: "vdb".to_owned(),
+        wiped: None,
+    };
+    assert_eq!(choose(Role::State, &any(), &disks, false), chosen);
+    // It is no disk for etcd alone.
+    disks.pop();
+    let Choice::Prepare { name, .. } = choose(Role::Etcd, &any(), &disks, false) else {
+        panic!("the blank one is left")
+    };
+    assert_eq!(name, "vda");
+    disks.push(disk("vdd", image(&[])));
+    let Choice::Wait(refusal) = choose(Role::State, &any(), &disks, false) else {
+        panic!("which one?")
+    };
+    assert!(matches!(refusal, Refusal::SeveralInstalled(_)), "{refusal}");
+    // What is installed goes before both.
+    disks.push(disk("vde", ours(Holds::Everything, true)));
+    let choice = choose(Role::State, &any(), &disks, false);
+    assert!(matches!(choice, Choice::Use { .. }), "{choice:?}");
+}
+
+#[test]
+fn what_is_behind_an_image_is_written_over_only_at_the_seeds_word() {
+    let disks = [
+        disk("vda", image(&["XFS file system"])),
+        disk("vdb", Contents::Blank),
+    ];
+    let Choice::Wait(refusal) = choose(Role::State, &any(), &disks, false) else {
+        panic!("must wait, and not take another one")
+    };
+    assert_eq!(
+        refusal.to_string(),
+        "the disk that matches is not blank: vda (virtio, 10.0 GB, serial \"S-vda\") holds a Masthead's image, and \
+         behind it XFS file system"
+    );
+    let wiping = Wanted {
+        wipe: Some("S-vda".to_owned()),
+        ..any()
+    };
+    let chosen = Choice::Prepare {
+        name: "vda".to_owned(),
+        wiped: Some("S-vda".to_owned()),
+    };
+    assert_eq!(choose(Role::State, &wiping, &disks, false), chosen);
+    let used = choose(Role::State, &wiping, &disks, true);
+    assert!(matches!(used, Choice::Wait(_)), "{used:?}");
+}

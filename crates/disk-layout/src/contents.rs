@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::edges;
-use crate::layout::{Holds, Role, plan};
+use crate::layout::{Holds, Role, complete, plan};
 use crate::signatures::{At, SIGNATURES, Signature};
 use crate::table::{Found, Partition, Table, TableError};
 
@@ -15,6 +15,9 @@ pub enum Contents {
     Blank,
     /// A table of ours, and nothing that contradicts it.
     Ours(Table),
+    /// An image of ours that somebody has put there: it starts the machine, and the rest of the disk is to be prepared. What else is on
+    /// that is never written without the seed's `wipe`.
+    Image(Table, Vec<Finding>),
     /// Anything else: never written without the seed's `wipe`.
     Foreign(Vec<Finding>),
     /// A Masthead whose table is damaged or was overwritten. Never written, whatever the seed says: only a
@@ -37,6 +40,14 @@ impl fmt::Display for Contents {
             Self::Blank => formatter.write_str("blank"),
             Self::Ours(table) if table.prepared => formatter.write_str("holds a Masthead"),
             Self::Ours(_) => formatter.write_str("its preparation was interrupted"),
+            Self::Image(_, findings) if findings.is_empty() => {
+                formatter.write_str("holds a Masthead's image, and is not prepared")
+            }
+            Self::Image(_, findings) => write!(
+                formatter,
+                "holds a Masthead's image, and behind it {}",
+                listed(findings)
+            ),
             Self::Foreign(findings) => write!(formatter, "holds {}", listed(findings)),
             Self::Remains(findings) => write!(
                 formatter,
@@ -75,12 +86,15 @@ fn try_inspect<R: Read + Seek + ?Sized>(disk: &mut R) -> io::Result<Contents> {
         primary: true,
     } = &found
         && table.prepared
+        && !table.is_image()
     {
         return Ok(Contents::Ours(table.clone()));
     }
     let bytes = disk.seek(SeekFrom::End(0))?;
     // Read both edges even where something is found: a read error must not pass for a finding.
-    let edges = edges::scan(disk, bytes)?;
+    // A boot loader for BIOS has its first code in front of the table.
+    let starts = matches!(&found, Found::Ours { table, .. } if table.prepared || table.keeps_image);
+    let edges = edges::scan(disk, bytes, starts)?;
     let mut findings = Vec::new();
     match &found {
         Found::Foreign(names) => findings.push(Finding(describe_partitions(names))),
@@ -110,18 +124,30 @@ fn try_inspect<R: Read + Seek + ?Sized>(disk: &mut R) -> io::Result<Contents> {
         )));
     }
     if let Found::Ours { table, .. } = &found {
+        // Where a disk is too small for more, nothing else is on it.
+        let completed = table
+            .is_image()
+            .then(|| complete(table, bytes, Holds::Everything, Default::default).ok())
+            .flatten();
+        let table = completed.as_ref().unwrap_or(table);
         for partition in &table.partitions {
             findings.extend(intruder(disk, table, partition)?);
         }
     }
     let file_systems = file_systems_of_ours(disk, bytes)?;
     let remains = match &found {
+        Found::Ours { table, .. } if table.is_image() => edges.prepared || !file_systems.is_empty(),
         Found::Ours { table, .. } => table.prepared || !file_systems.is_empty(),
         Found::Damaged => edges.prepared || edges.in_preparation || !file_systems.is_empty(),
         Found::None | Found::Foreign(_) => edges.prepared || !file_systems.is_empty(),
     };
     Ok(match found {
-        Found::Ours { table, .. } if findings.is_empty() => Contents::Ours(table),
+        Found::Ours { table, .. } if table.is_image() && !remains => {
+            Contents::Image(table, findings)
+        }
+        Found::Ours { table, .. } if findings.is_empty() && !table.is_image() => {
+            Contents::Ours(table)
+        }
         _ if remains => {
             findings.extend(
                 file_systems
@@ -172,7 +198,7 @@ fn is_in_service<R: Read + Seek + ?Sized>(disk: &mut R, table: &Table) -> io::Re
             return Ok(false);
         }
     }
-    Ok(table.prepared)
+    Ok(table.prepared && !table.is_image())
 }
 
 /// Something that is not ours at the beginning of a partition: before it is prepared, anything but the file system to
@@ -183,7 +209,7 @@ fn intruder<R: Read + Seek + ?Sized>(
     partition: &Partition,
 ) -> io::Result<Option<Finding>> {
     let (role, begin) = (partition.role, partition.first_sector * table.sector_bytes);
-    if table.prepared && !role.has_file_system() || has_label(disk, begin, role)? {
+    if table.is_done(role) && !role.has_file_system() || has_label(disk, begin, role)? {
         return Ok(None);
     }
     let end = begin + partition.bytes(table.sector_bytes);

@@ -19,7 +19,7 @@ pub(crate) struct Edges {
     pub(crate) protective: bool,
     /// And code there that starts something.
     pub(crate) starts_something: bool,
-    /// An entry of ours without the mark.
+    /// An entry of ours for a file system, without the mark.
     pub(crate) prepared: bool,
     /// An entry of ours with it.
     pub(crate) in_preparation: bool,
@@ -28,8 +28,12 @@ pub(crate) struct Edges {
 /// Bytes of an entry; what is not an entry is looked at in the same pieces.
 const ENTRY: usize = 128;
 
-/// Reads both edges of a disk of `bytes`.
-pub(crate) fn scan<R: Read + Seek + ?Sized>(disk: &mut R, bytes: u64) -> io::Result<Edges> {
+/// Reads both edges of a disk of `bytes`. With `boot_code`, the first sector may have some.
+pub(crate) fn scan<R: Read + Seek + ?Sized>(
+    disk: &mut R,
+    bytes: u64,
+    boot_code: bool,
+) -> io::Result<Edges> {
     let mut edges = Edges::default();
     let front = EDGE_BYTES.min(bytes);
     for (begin, end) in [
@@ -46,7 +50,7 @@ pub(crate) fn scan<R: Read + Seek + ?Sized>(disk: &mut R, bytes: u64) -> io::Res
             && let Some(sector) = data.first_chunk()
         {
             edges.protective = is_protective(sector);
-            edges.starts_something = starts_something(sector);
+            edges.starts_something = !boot_code && starts_something(sector);
         }
         let mut at = begin;
         for piece in data.chunks(ENTRY) {
@@ -73,9 +77,10 @@ impl Edges {
         if header_places(bytes).any(|place| place == at) && piece.starts_with(b"EFI PART") {
             return;
         }
-        match attributes_of_ours(piece) {
-            Some(attributes) if attributes & IN_PREPARATION != 0 => self.in_preparation = true,
-            Some(_) => self.prepared = true,
+        match entry_of_ours(piece) {
+            Some((_, attributes)) if attributes & IN_PREPARATION != 0 => self.in_preparation = true,
+            // The others are without it while an image is kept, too.
+            Some((role, _)) => self.prepared |= role.has_file_system(),
             None => {
                 self.unexplained.get_or_insert(at + data as u64);
             }
@@ -83,8 +88,8 @@ impl Edges {
     }
 }
 
-/// The attributes of an entry whose type and name are those of a role (UEFI specification, table 5.6).
-fn attributes_of_ours(entry: &[u8]) -> Option<u64> {
+/// The role and the attributes of an entry whose type and name are those of a role (UEFI specification, table 5.6).
+fn entry_of_ours(entry: &[u8]) -> Option<(Role, u64)> {
     let role = Role::from_type_guid(entry.get(..16)?.try_into().ok()?)?;
     let name: Vec<u8> = role
         .label()
@@ -93,5 +98,6 @@ fn attributes_of_ours(entry: &[u8]) -> Option<u64> {
         .collect();
     let (begins, rest) = entry.get(56..ENTRY)?.split_at(name.len());
     let is_ours = begins == name && rest.iter().all(|byte| *byte == 0);
-    is_ours.then_some(u64::from_le_bytes(entry[48..56].try_into().ok()?))
+    let attributes = u64::from_le_bytes(entry[48..56].try_into().ok()?);
+    is_ours.then_some((role, attributes))
 }

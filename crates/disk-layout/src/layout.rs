@@ -92,6 +92,8 @@ pub enum Holds {
     EverythingButEtcd,
     /// ETCD alone.
     EtcdAlone,
+    /// What a machine starts from, as a disk image has it. The node that it starts makes the rest: see [`complete`].
+    Image,
 }
 
 impl Holds {
@@ -101,6 +103,7 @@ impl Holds {
             Holds::Everything => true,
             Holds::EverythingButEtcd => *role != Role::Etcd,
             Holds::EtcdAlone => *role == Role::Etcd,
+            Holds::Image => !role.has_file_system(),
         })
     }
 }
@@ -119,6 +122,14 @@ pub enum LayoutError {
         has: u64,
         /// Smallest size that would do, bytes.
         needs: u64,
+    },
+    /// An image's disk was laid out in another way.
+    #[error(
+        "the image on the disk was made by another release, which has its partition {label} elsewhere; write the image of this release to the disk"
+    )]
+    Other {
+        /// The first partition that is elsewhere, or missing.
+        label: &'static str,
     },
 }
 
@@ -160,7 +171,7 @@ pub fn plan(
     let spare = disk_bytes - needs;
     let etcd = match holds {
         Holds::Everything => (GIB + spare * 2 / 5).min(LARGEST_ETCD),
-        Holds::EverythingButEtcd => 0,
+        Holds::EverythingButEtcd | Holds::Image => 0,
         Holds::EtcdAlone => GIB + spare,
     };
     let mut partitions = Vec::new();
@@ -186,7 +197,33 @@ pub fn plan(
         disk_guid,
         partitions,
         prepared: false,
+        keeps_image: false,
     })
+}
+
+/// Lays out a disk to which an image was written: the partitions that it has stay where and as they are, and the others follow, in preparation.
+pub fn complete(
+    there: &Table,
+    disk_bytes: u64,
+    holds: Holds,
+    random_guid: impl FnMut() -> [u8; 16],
+) -> Result<Table, LayoutError> {
+    let mut table = plan(disk_bytes, there.sector_bytes, holds, random_guid)?;
+    for planned in &mut table.partitions {
+        if planned.role.has_file_system() {
+            continue;
+        }
+        let place = |partition: &Partition| (partition.first_sector, partition.last_sector);
+        planned.guid = there
+            .partition(planned.role)
+            .filter(|kept| place(kept) == place(planned))
+            .map(|kept| kept.guid)
+            .ok_or(LayoutError::Other {
+                label: planned.role.label(),
+            })?;
+    }
+    table.keeps_image = true;
+    Ok(table)
 }
 
 #[cfg(test)]
@@ -246,6 +283,37 @@ mod tests {
         let bytes = |role| table.partition(role).expect("there").bytes(512);
         assert_eq!(bytes(Role::Etcd), 5 * GIB);
         assert_eq!(bytes(Role::Data), 7 * GIB);
+    }
+
+    #[test]
+    fn what_an_image_has_stays_where_it_is_and_the_rest_follows() {
+        let bytes = smallest(Holds::Image);
+        let image = plan(bytes, 512, Holds::Image, counter()).expect("fits");
+        for holds in [Holds::Everything, Holds::EverythingButEtcd] {
+            let mut next = 100;
+            let random = || {
+                next += 1;
+                [next; 16]
+            };
+            let table = complete(&image, 20 * GIB, holds, random).expect("fits");
+            let roles: Vec<_> = table.partitions.iter().map(|part| part.role).collect();
+            assert_eq!(roles, holds.roles().collect::<Vec<_>>());
+            assert_eq!(table.partitions[..3], image.partitions);
+            assert_ne!(table.disk_guid, image.disk_guid);
+            assert!(table.keeps_image && !table.prepared);
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_laid_out_in_another_way_is_refused() {
+        let mut image = plan(smallest(Holds::Image), 512, Holds::Image, counter()).expect("fits");
+        let needs = smallest(Holds::Everything);
+        let small = complete(&image, needs - 1, Holds::Everything, counter());
+        assert!(matches!(small, Err(LayoutError::TooSmall { .. })));
+        image.partitions[1].last_sector -= 1;
+        let other = complete(&image, needs, Holds::Everything, counter());
+        let label = Role::Esp.label();
+        assert_eq!(other, Err(LayoutError::Other { label }));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::choice::{Candidate, Choice, Refusal, Wanted, choose};
 use crate::contents::{Contents, inspect};
-use crate::layout::{Holds, Role, plan, smallest};
+use crate::layout::{Holds, Role, complete, plan, smallest};
 use crate::memory::{Image, Memory};
 use crate::table::{Storage, Table};
 
@@ -35,11 +35,19 @@ fn decide(image: &Image) -> (Contents, Choice) {
     (contents, choice)
 }
 
-/// As `init` prepares a disk, with the file systems reduced to what tells them. The first sector behind STATE's
+/// As `init` prepares a disk, or the rest of one with an image, with the file systems reduced to what tells them. The first sector behind STATE's
 /// superblock stands for the record of the wipe, made with the file system.
 fn prepare(disk: &mut Memory, holds: Holds, guid: u8) {
-    let in_preparation = matches!(inspect(disk), Contents::Ours(_));
-    let mut table = plan(size(holds), 512, holds, || [guid; 16]).expect("fits");
+    let (in_preparation, image) = match inspect(disk) {
+        Contents::Ours(table) => (true, table.keeps_image.then_some(table)),
+        Contents::Image(table, _) => (false, Some(table)),
+        _ => (false, None),
+    };
+    let table = match image {
+        Some(image) => complete(&image, size(holds), holds, || [guid; 16]),
+        None => plan(size(holds), 512, holds, || [guid; 16]),
+    };
+    let mut table = table.expect("fits");
     table.clear(disk, in_preparation).expect("cleared");
     table.write(disk).expect("written");
     make_file_systems(disk, &table);
@@ -336,4 +344,129 @@ fn a_half_prepared_disk_that_nobody_has_touched_is_begun_again_by_either_copy() 
         );
         assert!(matches!(choice, Choice::Prepare { .. }), "{choice:?}");
     }
+}
+
+/// What is in the slots of an image, and in front of the partitions.
+const IMAGE: &[u8] = b"an image, and what starts it";
+const BOOT_CODE: &[u8] = b"\xebcode of a boot loader";
+
+/// A disk to which a disk image was written that is smaller than it, with something else behind that.
+fn with_image(behind: impl FnOnce(&mut Memory)) -> Image {
+    let mut small = Memory::new(smallest(Holds::Image));
+    let mut table = plan(smallest(Holds::Image), 512, Holds::Image, || [3; 16]).expect("fits");
+    table.prepared = true;
+    table.write(&mut small).expect("written");
+    let mut disk = Memory::new(size(Holds::Everything));
+    behind(&mut disk);
+    // All of it is copied, also the table's backup in the middle of nowhere.
+    let bytes = smallest(Holds::Image);
+    for edge in [0, bytes - MIB] {
+        let mut copied = vec![0; 1 << 20];
+        std::io::Seek::seek(&mut small, std::io::SeekFrom::Start(edge)).expect("inside");
+        std::io::Read::read_exact(&mut small, &mut copied).expect("read");
+        disk.put(edge, &copied);
+    }
+    disk.put(0, BOOT_CODE);
+    let system = table.partition(Role::Esp).expect("there").first_sector * 512;
+    // FAT32, as every EFI system partition.
+    disk.put(system + 82, b"FAT32   ");
+    disk.put(system + (5 << 20), IMAGE);
+    disk.image()
+}
+
+/// By firmware's rules: the first table that is whole leads to the image, whatever else is on the disk.
+fn starts_the_image(state: &Image) {
+    let mut disk = Memory::of(state.clone());
+    let Ok(crate::table::Found::Ours { table, .. }) = Table::read(&mut disk) else {
+        panic!("no table is whole")
+    };
+    let system = table.partition(Role::Esp).expect("it is in the table");
+    let mut found = vec![0; IMAGE.len()];
+    let at = std::io::SeekFrom::Start(system.first_sector * 512 + (5 << 20));
+    std::io::Seek::seek(&mut disk, at).expect("inside");
+    std::io::Read::read_exact(&mut disk, &mut found).expect("read");
+    assert_eq!(found, IMAGE);
+    let mut code = vec![0; BOOT_CODE.len()];
+    std::io::Seek::seek(&mut disk, std::io::SeekFrom::Start(0)).expect("inside");
+    std::io::Read::read_exact(&mut disk, &mut code).expect("read");
+    assert_eq!(code, BOOT_CODE);
+}
+
+/// Prepares it, with a cut everywhere. Returns the states.
+fn completed_with_cuts(what: &str, begin: &Image, guid: u8) -> Vec<Image> {
+    let mut disk = Memory::of(begin.clone());
+    prepare(&mut disk, Holds::Everything, guid);
+    let states = std::mem::take(&mut disk.crash_states);
+    assert!(states.len() > 20, "{what}: {} states", states.len());
+    for (index, state) in states.iter().enumerate() {
+        starts_the_image(state);
+        let (contents, choice) = decide(state);
+        match &contents {
+            Contents::Ours(table) if table.prepared => {
+                assert!(holds_whole_file_systems(state, table), "{what}, {index}");
+                assert!(matches!(choice, Choice::Use { .. }), "{what}, {index}");
+            }
+            Contents::Ours(_) | Contents::Image(..) => {
+                let again = matches!(&choice, Choice::Prepare { wiped, .. } if wiped.as_deref() == Some(SERIAL));
+                assert!(again, "{what}, cut {index}: {choice:?}");
+            }
+            _ => panic!("{what}, cut {index}: {contents:?}"),
+        }
+    }
+    starts_the_image(&disk.image());
+    let (contents, _) = decide(&disk.image());
+    let Contents::Ours(table) = contents else {
+        panic!("{what}: {contents:?}")
+    };
+    assert!(table.prepared, "{what}");
+    let end = table.partitions.last().expect("DATA").last_sector * 512;
+    assert!(end > size(Holds::Everything) - 2 * MIB, "all of the disk");
+    states
+}
+
+#[test]
+fn a_disk_with_an_image_is_completed_and_starts_the_image_whenever_it_is_cut() {
+    type Put = fn(&mut Memory);
+    let leftovers: [(&str, Put); 4] = [
+        ("nothing", |_| ()),
+        // In the place of ETCD: where STATE begins the image's last MiB is.
+        ("a file system", |disk| disk.put(1283 * MIB, b"XFSB")),
+        ("a table", foreign_table),
+        ("data at the end", |disk| {
+            disk.put(size(Holds::Everything) - 5000, b"data");
+        }),
+    ];
+    for (what, behind) in leftovers {
+        let begin = with_image(behind);
+        let (contents, choice) = decide(&begin);
+        let Contents::Image(_, findings) = &contents else {
+            panic!("{what}: {contents:?}")
+        };
+        assert_eq!(
+            findings.is_empty(),
+            what == "nothing",
+            "{what}: {findings:?}"
+        );
+        assert!(matches!(choice, Choice::Prepare { .. }), "{what}");
+        let states = completed_with_cuts(what, &begin, 1);
+        for state in states.iter().step_by(states.len() / 4) {
+            if !matches!(decide(state).1, Choice::Use { .. }) {
+                completed_with_cuts(&format!("{what}, again"), state, 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_image_over_a_master_is_the_remains_of_that() {
+    let former = |disk: &mut Memory| prepare(disk, Holds::Everything, 9);
+    let mut disk = Memory::of(with_image(former));
+    remains(&disk);
+    // Its file systems are gone, and the backup of its table tells.
+    let table = plan(size(Holds::Everything), 512, Holds::Everything, || [9; 16]).expect("fits");
+    for role in [Role::State, Role::Etcd, Role::Data] {
+        let begin = table.partition(role).expect("there").first_sector * 512;
+        disk.put(begin + 1024, &[0; 512]);
+    }
+    remains(&disk);
 }

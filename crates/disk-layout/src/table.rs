@@ -61,8 +61,10 @@ pub struct Table {
     pub disk_guid: [u8; 16],
     /// In the order on the disk; partition N of the kernel is index N - 1.
     pub partitions: Vec<Partition>,
-    /// Whether the file systems were all made. Nothing on a disk that is not prepared is of worth.
+    /// Whether the file systems were all made. Nothing on a disk that is not prepared is of worth, but for an image.
     pub prepared: bool,
+    /// Of a disk that is not prepared: whether an image was on it before, which its preparation keeps. Its partitions carry no mark.
+    pub keeps_image: bool,
 }
 
 /// Why a table was not read or written.
@@ -100,6 +102,20 @@ impl Table {
         self.partitions
             .iter()
             .find(|partition| partition.role == role)
+    }
+
+    /// Whether there is an image on it and nothing else: the node that it starts makes the rest.
+    pub fn is_image(&self) -> bool {
+        self.prepared
+            && self
+                .partitions
+                .iter()
+                .all(|partition| !partition.role.has_file_system())
+    }
+
+    /// Whether nothing is to be made any more of the role's partition.
+    pub(crate) fn is_done(&self, role: Role) -> bool {
+        self.prepared || self.keeps_image && !role.has_file_system()
     }
 
     /// The kernel's number of a role's partition, from 1.
@@ -158,7 +174,11 @@ impl Table {
                 unique_partition_guid: partition.guid,
                 starting_lba: partition.first_sector,
                 ending_lba: partition.last_sector,
-                attribute_bits: if self.prepared { 0 } else { IN_PREPARATION },
+                attribute_bits: if self.is_done(partition.role) {
+                    0
+                } else {
+                    IN_PREPARATION
+                },
                 partition_name: partition.role.label().into(),
             };
         }
@@ -187,13 +207,17 @@ impl Table {
 
     /// Erases what could be taken for something else where this table and its file systems go: the beginning of each
     /// partition's place, and then both edges of the disk, unless they hold a table `in_preparation`. In this
-    /// order a power cut leaves a disk as it was, in preparation, or blank, and never a damaged table of ours.
+    /// order a power cut leaves a disk as it was, in preparation, or blank, and never a damaged table of ours. An image that is kept stays as it is, with the
+    /// front of the disk.
     pub fn clear<S: Storage>(
         &self,
         storage: &mut S,
         in_preparation: bool,
     ) -> Result<(), TableError> {
         for partition in &self.partitions {
+            if self.is_done(partition.role) {
+                continue;
+            }
             let begin = partition.first_sector * self.sector_bytes;
             let length = partition.bytes(self.sector_bytes).min(EDGE_BYTES);
             zero(storage, begin, length)?;
@@ -203,11 +227,13 @@ impl Table {
             return Ok(());
         }
         let bytes = storage.seek(SeekFrom::End(0))?;
-        for header in header_places(bytes) {
+        let end = bytes.saturating_sub(EDGE_BYTES);
+        let from = if self.keeps_image { end } else { 0 };
+        for header in header_places(bytes).filter(|header| *header >= from) {
             zero(storage, header, 512)?;
         }
         storage.sync()?;
-        for edge in [0, bytes.saturating_sub(EDGE_BYTES)] {
+        for edge in [0, end].into_iter().filter(|edge| *edge >= from) {
             zero(storage, edge, EDGE_BYTES.min(bytes))?;
         }
         storage.sync()?;
@@ -345,7 +371,7 @@ fn read_copy<R: Read + Seek + ?Sized>(
 }
 
 /// Ours is a table in which every partition has a type of ours, at least one of them a type that
-/// nobody else uses, none of them twice, none overlapping.
+/// nobody else uses, and none of them twice, none overlapping.
 fn interpret(sector_bytes: u64, header: &GPTHeader, entries: &[GPTPartitionEntry]) -> Found {
     let used: Vec<_> = entries.iter().filter(|entry| entry.is_used()).collect();
     let mut partitions = Vec::new();
@@ -374,17 +400,22 @@ fn interpret(sector_bytes: u64, header: &GPTHeader, entries: &[GPTPartitionEntry
     let ours = partitions.len() == used.len()
         && partitions
             .iter()
-            .any(|partition| partition.role.has_file_system());
+            .any(|partition| !matches!(partition.role, Role::BiosBoot | Role::Esp));
     if ours {
-        let prepared = used
-            .iter()
-            .all(|entry| entry.attribute_bits & IN_PREPARATION == 0);
+        let is_marked = |entry: &&GPTPartitionEntry| entry.attribute_bits & IN_PREPARATION != 0;
+        let prepared = !used.iter().any(is_marked);
+        let system = Role::Esp.type_guid();
+        let keeps_image = !prepared
+            && used
+                .iter()
+                .any(|entry| entry.partition_type_guid == system && !is_marked(entry));
         Found::Ours {
             table: Table {
                 sector_bytes,
                 disk_guid: header.disk_guid,
                 partitions,
                 prepared,
+                keeps_image,
             },
             primary: header.primary_lba < header.backup_lba,
         }

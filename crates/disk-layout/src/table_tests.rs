@@ -24,6 +24,7 @@ fn small_table() -> Table {
         disk_guid: [9; 16],
         partitions,
         prepared: false,
+        keeps_image: false,
     }
 }
 

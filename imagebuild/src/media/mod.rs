@@ -1,8 +1,10 @@
 //! What a machine boots from: made of a unified kernel image, and with one copy of it.
 //!
 //! - [`volume`]: the FAT volume from which firmware starts the image;
-//! - [`iso`]: that volume as a CD and as a stick.
+//! - [`iso`]: that volume as a CD and as a stick;
+//! - [`disk`]: the disk of a node, as far as it is the same for all.
 
+pub mod disk;
 pub mod iso;
 pub mod volume;
 

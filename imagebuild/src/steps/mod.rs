@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! packages ─┬─ modules ──┐
-//!           ├─ programs ─┤
-//!           └─ grub ─────┤                            ┌─ iso ─────┐
-//! components ────────────┼─ root ── initramfs ── uki ─┼─ install ─┴─ output
+//!           ├─ programs ─┤                            ┌─ iso ─────┐
+//!           └─ grub ─────┤                            ├─ disk ────┤
+//! components ────────────┼─ root ── initramfs ── uki ─┴─ install ─┴─ output
 //! init ──────────────────┘
 //! ```
 
 pub mod components;
+pub mod disk;
 pub mod grub;
 pub mod init;
 pub mod initramfs;
@@ -94,6 +95,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
     )?;
     let install = install::pack(build, &uki)?;
     let iso = iso::write(build, &uki, &grub)?;
+    let disk = disk::write(build, &uki, &boot_loader)?;
     let materials = sbom::write(build, &packages, &components, &init, &uki)?;
     let results = publish::Results {
         init: &init,
@@ -104,6 +106,7 @@ pub fn run(build: &Build<'_>, output: &Path) -> Result<()> {
         uki: &uki,
         install: &install,
         iso: &iso,
+        disk: &disk,
         materials: &materials,
         boot_loader,
         grub: &grub,

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags};
 use super::Build;
 use super::components::Components;
 use super::modules::Modules;
-use super::{grub, iso};
+use super::{disk, grub, iso};
 use crate::cache::Made;
 use crate::files;
 
@@ -32,6 +32,8 @@ pub struct Results<'a> {
     pub install: &'a Made,
     /// `masthead.iso`.
     pub iso: &'a Made,
+    /// `masthead.img`.
+    pub disk: &'a Made,
     /// `manifest.json`.
     pub materials: &'a Made,
     /// systemd-boot, for the disks and boot media that hold the image.
@@ -61,6 +63,7 @@ pub fn publish(build: &Build<'_>, results: &Results<'_>, output: &Path) -> Resul
             results.uki.path.join("masthead.efi"),
         ),
         (iso::FILE.to_owned(), results.iso.path.join(iso::FILE)),
+        (disk::FILE.to_owned(), results.disk.path.join(disk::FILE)),
         (
             "install.cpio".to_owned(),
             results.install.path.join("install.cpio"),

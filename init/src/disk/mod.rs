@@ -21,7 +21,9 @@ use std::time::Duration;
 use masthead_api::status::{Disk, DiskState, Installation};
 use masthead_api::{Reason, ReasonCode, Timestamp};
 use masthead_disk_layout::choice::{Refusal, describe};
-use masthead_disk_layout::{Candidate, Choice, Contents, Holds, Role, Table, Wanted, choose};
+use masthead_disk_layout::{
+    Candidate, Choice, Contents, Holds, LayoutError, Role, Table, Wanted, choose,
+};
 use masthead_machine::Scale;
 use masthead_seed::{DiskMatch, DiskSelector, Master};
 use tokio::sync::watch;
@@ -293,7 +295,10 @@ fn refused(refusal: &Refusal) -> Reason {
 
 fn failed(error: &PrepareError) -> Reason {
     let code = match error {
-        PrepareError::Layout { .. } => ReasonCode::DiskTooSmall,
+        PrepareError::Layout {
+            source: LayoutError::TooSmall { .. },
+            ..
+        } => ReasonCode::DiskTooSmall,
         PrepareError::Busy { .. } => ReasonCode::DiskPreparing,
         _ => ReasonCode::DiskSetupFailed,
     };
@@ -343,34 +348,32 @@ fn first_files(serial: &str) -> Result<PathBuf, PrepareError> {
     Ok(folder)
 }
 
+/// Why nothing is written to a disk by what it holds, if so.
+fn refusal(disk: &Candidate) -> Option<ReasonCode> {
+    match &disk.contents {
+        Contents::Blank | Contents::Ours(_) => None,
+        Contents::Image(_, rest) if rest.is_empty() => None,
+        Contents::Foreign(_) | Contents::Image(..) => Some(ReasonCode::DiskForeign),
+        Contents::Remains(_) => Some(ReasonCode::DiskDamaged),
+        Contents::Unknown { .. } => Some(ReasonCode::DiskUnreadable),
+    }
+}
+
 /// Publishes what the disks hold, as candidates.
 fn show(report: &watch::Sender<Report>, seen: &[Candidate]) {
     let disks = seen.iter().map(|disk| Disk {
         role: "candidate".to_owned(),
         device: Some(format!("/dev/{}", disk.name)),
         serial: disk.serial.clone(),
-        state: match &disk.contents {
-            Contents::Blank | Contents::Ours(_) => DiskState::Waiting,
-            Contents::Foreign(_) | Contents::Remains(_) | Contents::Unknown { .. } => {
-                DiskState::Refused
-            }
+        state: match refusal(disk) {
+            None => DiskState::Waiting,
+            Some(_) => DiskState::Refused,
         },
         filesystem: None,
         used: None,
         size: Some(disk.bytes),
-        reason: match &disk.contents {
-            Contents::Foreign(_) => Some(
-                Reason::new(ReasonCode::DiskForeign, Timestamp::now()).with_cause(describe(disk)),
-            ),
-            Contents::Remains(_) => Some(
-                Reason::new(ReasonCode::DiskDamaged, Timestamp::now()).with_cause(describe(disk)),
-            ),
-            Contents::Unknown { .. } => Some(
-                Reason::new(ReasonCode::DiskUnreadable, Timestamp::now())
-                    .with_cause(describe(disk)),
-            ),
-            Contents::Blank | Contents::Ours(_) => None,
-        },
+        reason: refusal(disk)
+            .map(|code| Reason::new(code, Timestamp::now()).with_cause(describe(disk))),
     });
     let disks = disks.collect();
     report.send_modify(|report| report.disks = disks);

@@ -5,6 +5,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use masthead_disk_layout::layout::complete;
 use masthead_disk_layout::{
     Contents, Holds, LayoutError, Role, Storage, Table, TableError, inspect, plan,
 };
@@ -98,7 +99,7 @@ pub struct MountedRole {
     pub instead_of: Option<String>,
 }
 
-/// Makes the disk ours. When it returns, the table says that it is prepared; when the power goes
+/// Makes the disk ours, or the rest of a disk with an image. When it returns, the table says that it is prepared; when the power goes
 /// before, the table does not, and the next boot starts over. `record` is called when the disk is whole but for that
 /// word: what it makes durable holds before the disk can be in service. `first_files` is a folder whose files STATE
 /// has from its making on.
@@ -125,10 +126,29 @@ pub fn prepare(
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| at("asking for random numbers")(errno.into()))?;
     let mut guids = random.chunks_exact(16).map(version_4);
-    let mut table = plan(bytes, sector_bytes, holds, || {
-        guids.next().unwrap_or_default()
-    })
-    .map_err(|source| PrepareError::Layout {
+    let random_guid = || guids.next().unwrap_or_default();
+    let changed = |found| PrepareError::Changed {
+        disk: disk.clone(),
+        found,
+    };
+    // Looked at once more, now that nobody else can hold it.
+    let (in_preparation, image) = match inspect(&mut device) {
+        Contents::Blank | Contents::Foreign(_) => (false, None),
+        Contents::Ours(table) if !table.prepared => (true, table.keeps_image.then_some(table)),
+        Contents::Image(table, _) => (false, Some(table)),
+        contents => return Err(changed(contents.to_string())),
+    };
+    let planned = match image {
+        Some(image) if image.sector_bytes != sector_bytes => {
+            return Err(changed(format!(
+                "its image was made for sectors of {} bytes, and it has sectors of {sector_bytes}; install it from another medium",
+                image.sector_bytes
+            )));
+        }
+        Some(image) => complete(&image, bytes, holds, random_guid),
+        None => plan(bytes, sector_bytes, holds, random_guid),
+    };
+    let mut table = planned.map_err(|source| PrepareError::Layout {
         disk: disk.clone(),
         source,
     })?;
@@ -136,18 +156,7 @@ pub fn prepare(
         disk: disk.clone(),
         source,
     };
-    // Looked at once more, now that nobody else can hold it.
-    let in_preparation = match inspect(&mut device) {
-        Contents::Blank | Contents::Foreign(_) => false,
-        Contents::Ours(table) if !table.prepared => true,
-        contents => {
-            return Err(PrepareError::Changed {
-                disk: disk.clone(),
-                found: contents.to_string(),
-            });
-        }
-    };
-    // META, which has no file system, is cleared whole by this.
+    // META, which has no file system, is cleared whole by this, unless it is an image's.
     table
         .clear(&mut device, in_preparation)
         .map_err(table_error)?;
@@ -176,6 +185,7 @@ pub fn prepare(
     device.sync().map_err(at("waiting for the disk"))?;
     record().map_err(at("recording that the seed's wipe was carried out"))?;
     table.prepared = true;
+    table.keeps_image = false;
     table.write(&mut device).map_err(table_error)?;
     Ok(table)
 }

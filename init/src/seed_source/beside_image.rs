@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use masthead_disk_layout::{Contents, Role, Storage};
+use masthead_disk_layout::{Contents, Role, Storage, Table};
 use masthead_seed::SEED_LIMIT;
 use masthead_slots::{Partition, PartitionError};
 
@@ -52,7 +52,7 @@ pub(super) fn candidates(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
     candidates
 }
 
-/// The EFI system partitions of disks that are ours and prepared: name and device.
+/// The EFI system partitions of disks that are ours and start an image: name and device.
 fn own_partitions(roots: &Roots) -> Vec<(String, PathBuf)> {
     let roots = discover::Roots {
         sys: roots.sys.clone(),
@@ -61,7 +61,12 @@ fn own_partitions(roots: &Roots) -> Vec<(String, PathBuf)> {
     let disks = discover::disks(&roots).into_iter();
     disks
         .filter_map(|disk| match &disk.contents {
-            Contents::Ours(table) if table.prepared => {
+            Contents::Ours(Table {
+                prepared: false,
+                keeps_image: false,
+                ..
+            }) => None,
+            Contents::Ours(table) | Contents::Image(table, _) => {
                 let path = partition_path(&roots, &disk.name, table, Role::Esp).ok()?;
                 let name = path.strip_prefix(&roots.dev).ok()?.display().to_string();
                 Some((name, path))

@@ -38,6 +38,8 @@ pub struct OwnDisk {
     meta: PathBuf,
     /// The generation that runs.
     pub running: u32,
+    /// Whether it was written from a disk image and is yet to be prepared: no trial has been on it, and whoever prepares it has it for himself.
+    pub is_fresh: bool,
 }
 
 /// Why entries or META are not read or changed.
@@ -92,6 +94,7 @@ impl OwnDisk {
             system: folder.join("system"),
             meta: folder.join("meta"),
             running: Entry::generation_in(&started)?,
+            is_fresh: false,
         })
     }
 
@@ -102,7 +105,7 @@ impl OwnDisk {
         let partition = variable(&variables, "LoaderDevicePartUUID")?;
         let running = Entry::generation_in(&entry)?;
         disks(roots).into_iter().find_map(|disk| {
-            let Contents::Ours(table) = &disk.contents else {
+            let (Contents::Ours(table) | Contents::Image(table, _)) = &disk.contents else {
                 return None;
             };
             let is_it = table
@@ -113,6 +116,7 @@ impl OwnDisk {
                 system: path(Role::Esp)?,
                 meta: path(Role::Meta)?,
                 running,
+                is_fresh: !table.prepared || table.is_image(),
             })
         })
     }

@@ -13,16 +13,22 @@ struct Machine {
 impl Machine {
     /// With a disk of ours that has these entries: generation, and tries left and done.
     fn new(there: &[(u32, Option<(u32, u32)>)]) -> Self {
+        Self::with(Holds::Everything, true, there)
+    }
+
+    /// The same with a disk that holds this, and is prepared or not.
+    fn with(holds: Holds, prepared: bool, there: &[(u32, Option<(u32, u32)>)]) -> Self {
         let machine = Self {
             folder: tempfile::tempdir().unwrap(),
         };
         let mut next = 0;
-        let mut table = plan(4 << 30, 512, Holds::Everything, || {
+        let mut table = plan(4 << 30, 512, holds, || {
             next += 1;
             [next; 16]
         })
         .unwrap();
-        table.prepared = true;
+        table.prepared = prepared;
+        table.keeps_image = !prepared;
         machine.write(
             "sys/class/block/vda/size",
             format!("{}\n", (4_u64 << 30) / 512),
@@ -107,6 +113,21 @@ fn a_boot_that_did_not_come_from_a_disk_of_ours_has_none() {
     assert!(OwnDisk::find(&machine.roots()).is_none(), "another disk");
     machine.variable("LoaderEntrySelected", "debian.conf");
     assert!(OwnDisk::find(&machine.roots()).is_none(), "another system");
+}
+
+#[test]
+fn a_disk_that_is_yet_to_be_prepared_around_its_image_is_the_one_and_left_alone() {
+    for (holds, prepared, is_fresh) in [
+        (Holds::Image, true, true),
+        (Holds::Everything, false, true),
+        (Holds::Everything, true, false),
+    ] {
+        let machine = Machine::with(holds, prepared, &[(1, None)]);
+        let disk = machine.started("masthead-000001.conf");
+        assert_eq!((disk.running, disk.is_fresh), (1, is_fresh), "{holds:?}");
+        // The partition has the same name then.
+        assert_eq!(disk.system, machine.path("dev/vda2"));
+    }
 }
 
 #[test]

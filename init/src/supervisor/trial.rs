@@ -53,6 +53,9 @@ impl TrialTask {
             return self.tell(None, None);
         };
         *self.board.boot_disk.lock().await = Some(disk.clone());
+        if disk.is_fresh {
+            return self.tell(None, None);
+        }
         match on(&disk, OwnDisk::is_on_trial).await {
             Ok(true) => {
                 let reason = Reason::new(ReasonCode::ImageOnTrial, Timestamp::now());
