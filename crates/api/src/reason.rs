@@ -13,6 +13,8 @@ open_enum! {
         SeedMissing = "seed-missing",
         /// A seed was found and refused.
         SeedInvalid = "seed-invalid",
+        /// A seed is to be fetched, and is not to be had.
+        SeedUnreachable = "seed-unreachable",
         /// The seed's masters do not name this machine.
         SeedNoMatch = "seed-no-match",
         /// The seed in use differs in what cannot be changed after founding.
@@ -178,6 +180,10 @@ impl ReasonCode {
             Self::SeedInvalid => (
                 "A seed was found and is wrong.",
                 "Correct it as the messages say (`mastctl seed check FILE` gives the same ones) and hand it in again. No disk was touched.",
+            ),
+            Self::SeedUnreachable => (
+                "The kernel command line says where the seed is to be fetched from, and it is not to be had there.",
+                "Correct the server, the network, or what masthead.seed= and ip= say (docs/seed.md). The node tries again by itself, and takes no older seed meanwhile.",
             ),
             Self::SeedNoMatch => (
                 "No master of the seed has a MAC address or serial number of this machine.",

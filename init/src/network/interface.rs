@@ -50,7 +50,7 @@ pub(super) fn find(sys: &Path, selector: &Selector) -> Result<Interface, Network
 }
 
 /// Every interface of type Ethernet (ARPHRD_ETHER, linux/if_arp.h), by name.
-fn ethernet(sys: &Path) -> Vec<Interface> {
+pub(super) fn ethernet(sys: &Path) -> Vec<Interface> {
     let Ok(entries) = fs::read_dir(sys.join("class/net")) else {
         return Vec::new();
     };

@@ -1,9 +1,12 @@
 //! The node's network: the interface that the seed means, its address and routes.
 //!
 //! Set over rtnetlink(7), and set again whenever the interface comes back, so that a card that was
-//! replaced or a driver that was reloaded does not leave a master without its address.
+//! replaced or a driver that was reloaded does not leave a master without its address. Before there is a seed, [`uplink`] has a
+//! network of its own for the fetch of it.
 
+mod dhcp;
 mod interface;
+mod uplink;
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,6 +25,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use interface::Interface;
+pub use uplink::Cards;
 
 /// How often the interface is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -92,17 +96,46 @@ pub async fn keep(master: Master, scale: Scale, report: watch::Sender<Network>) 
     }
 }
 
+/// The loopback device always has index 1 (`LOOPBACK_IFINDEX`, net/flow.h).
+const LOOPBACK: u32 = 1;
+
 /// Sets link, address and default route. All of it may be there already.
 async fn configure(interface: &Interface, master: &Master) -> Result<(), NetworkError> {
+    with_netlink(async |handle| apply(&handle, interface, master).await).await
+}
+
+/// Does something with a connection to the kernel, which ends with it.
+async fn with_netlink<T>(
+    work: impl AsyncFnOnce(Handle) -> Result<T, NetworkError>,
+) -> Result<T, NetworkError> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(|source| NetworkError::Io {
             step: "opening a netlink socket".to_owned(),
             source,
         })?;
     let connection = tokio::spawn(connection);
-    let result = apply(&handle, interface, master).await;
+    let result = work(handle).await;
     connection.abort();
     result
+}
+
+fn refused(step: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
+    let step = step.into();
+    move |source| NetworkError::Refused { step, source }
+}
+
+/// By a gateway on an interface.
+fn default_route(gateway: IpAddr, interface: u32) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .gateway(gateway)
+            .output_interface(interface)
+            .build(),
+        IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .gateway(gateway)
+            .output_interface(interface)
+            .build(),
+    }
 }
 
 async fn apply(
@@ -110,10 +143,9 @@ async fn apply(
     interface: &Interface,
     master: &Master,
 ) -> Result<(), NetworkError> {
-    let refused = |step: String| move |source| NetworkError::Refused { step, source };
+    uplink::remove_marked(handle).await?;
     let name = &interface.name;
-    // The loopback device always has index 1 (LOOPBACK_IFINDEX, net/flow.h).
-    for (index, name) in [(1, "lo"), (interface.index, name)] {
+    for (index, name) in [(LOOPBACK, "lo"), (interface.index, name)] {
         let up = LinkUnspec::new_with_index(index).up().build();
         handle
             .link()
@@ -137,19 +169,9 @@ async fn apply(
             .map_err(refused(format!("setting {address}/{prefix} on {name}")))?;
     }
     if let Some(gateway) = master.network.gateway {
-        let route = match gateway {
-            IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
-                .gateway(gateway)
-                .output_interface(interface.index)
-                .build(),
-            IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
-                .gateway(gateway)
-                .output_interface(interface.index)
-                .build(),
-        };
         handle
             .route()
-            .add(route)
+            .add(default_route(gateway, interface.index))
             .replace()
             .execute()
             .await

@@ -38,7 +38,7 @@ fn macs(sys: &Path) -> Vec<MacAddress> {
     let mut macs: Vec<MacAddress> = interfaces
         .filter_map(|interface| {
             let interface = interface.ok()?.path();
-            if !is_own(&interface) {
+            if !is_own_interface(&interface) {
                 return None;
             }
             read(&interface.join("address"))?.parse().ok()
@@ -50,8 +50,8 @@ fn macs(sys: &Path) -> Vec<MacAddress> {
     macs
 }
 
-/// Whether an interface is hardware, or one end of a veth pair. Bridges, bonds and VLANs repeat the addresses of others.
-fn is_own(interface: &Path) -> bool {
+/// Whether an interface, by its folder in sysfs, is hardware, or one end of a veth pair. Bridges, bonds and VLANs repeat the addresses of others.
+pub(crate) fn is_own_interface(interface: &Path) -> bool {
     let file = |name| read(&interface.join(name));
     if file("type").as_deref() != Some(ETHERNET) {
         return false;
@@ -65,7 +65,7 @@ fn is_own(interface: &Path) -> bool {
 }
 
 /// The serial number, unless it is one of the texts that firmware has in place of it.
-fn serial(sys: &Path) -> Option<String> {
+pub(super) fn serial(sys: &Path) -> Option<String> {
     const FILLERS: [&str; 8] = [
         "0",
         "none",

@@ -2,15 +2,16 @@
 //!
 //! The order is fixed, and documented in `docs/seed.md`:
 //!
-//! 1. `masthead.seed=/PATH` or `masthead.seed=LABEL:/PATH` on the kernel command line;
-//! 2. QEMU's fw_cfg, `opt/masthead/seed`;
-//! 3. an OEM string of the firmware (SMBIOS type 11), `masthead.seed.base64=`;
-//! 4. volumes labelled `CIDATA` (`user-data`, the NoCloud layout) or `MASTHEAD` (`seed.toml`);
-//! 5. `masthead/seed.toml` beside an image: on a medium, or on the EFI system partition of a disk that is ours;
-//! 6. the installed seed: `seed.toml` on the STATE of a disk that is ours and prepared.
+//! 1. `masthead.seed=` on the kernel command line: `/PATH`, `LABEL:/PATH`, or an address from which it is fetched ([`fetch`]);
+//! 2. NoCloud's `ds=nocloud;s=ADDRESS` on the same;
+//! 3. QEMU's fw_cfg, `opt/masthead/seed`;
+//! 4. an OEM string of the firmware (SMBIOS type 11), `masthead.seed.base64=`;
+//! 5. volumes labelled `CIDATA` (`user-data`, the NoCloud layout) or `MASTHEAD` (`seed.toml`);
+//! 6. `masthead/seed.toml` beside an image: on a medium, or on the EFI system partition of a disk that is ours;
+//! 7. the installed seed: `seed.toml` on the STATE of a disk that is ours and prepared.
 //!
 //! A namespace node has one place: the file that the lab hands in. A place that holds nothing is passed over. A seed
-//! that is broken or refused, or that does not name this machine, ends the look: whoever put it there meant it, and an
+//! that is broken or refused or cannot be fetched, or that does not name this machine, ends the look: whoever put it there meant it, and an
 //! older one found further down must not take its place unseen.
 //!
 //! Nothing here writes to a disk; volumes are opened read-only, where nobody else sees them, and only while they are
@@ -18,6 +19,7 @@
 
 mod beside_image;
 mod command_line;
+mod fetch;
 mod file;
 mod installed;
 mod machine;
@@ -35,9 +37,12 @@ use masthead_seed::{Hash, Machine, Master, NotFound, Report, Seed};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+pub use fetch::{Card, Errand, Facts, How, NAME_SERVER_PORT, Uplink, Uplinks, Wanted};
 pub use installed::install;
 pub use machine::gather_machine;
+pub(crate) use machine::is_own_interface;
 
+use crate::network::Cards;
 use crate::volume::{Mounts, SystemMounts};
 use places::Places;
 
@@ -102,6 +107,8 @@ pub enum AttemptResult {
     Unreadable(String),
     /// What was meant for a seed, and holds none.
     Broken(String),
+    /// A seed that is to be fetched, and is not to be had.
+    Unfetched(String),
     /// A seed with errors.
     Invalid(Report),
     /// A good seed in which this machine is not, or more than once.
@@ -147,11 +154,33 @@ pub struct Outcome {
     pub found: Option<Found>,
 }
 
+/// By what places are looked into. Tests have others than the machine's.
+#[derive(Clone, Copy)]
+pub struct Means<'m> {
+    /// Volumes.
+    pub mounts: &'m dyn Mounts,
+    /// The network, for the time of a fetch.
+    pub uplinks: &'m dyn Uplinks,
+    /// Of its patience.
+    pub scale: Scale,
+}
+
 /// Looks once.
-pub async fn look(kind: &SourceKind) -> Outcome {
+pub async fn look(kind: &SourceKind, scale: Scale) -> Outcome {
     let kind = kind.clone();
-    // Devices may be slow or hang: that must not stop the supervisor's other tasks.
-    let looked = tokio::task::spawn_blocking(move || look_with(&kind, &SystemMounts)).await;
+    // Devices and networks may be slow or hang: that must not stop the supervisor's other tasks.
+    let looked = tokio::task::spawn_blocking(move || {
+        let sys = match &kind {
+            SourceKind::Machine(roots) | SourceKind::Namespace { roots, .. } => roots.sys.clone(),
+        };
+        let means = Means {
+            mounts: &SystemMounts,
+            uplinks: &Cards { sys },
+            scale,
+        };
+        look_with(&kind, &means)
+    })
+    .await;
     looked.unwrap_or_else(|error| Outcome {
         attempts: vec![Attempt {
             source: "every place".to_owned(),
@@ -169,7 +198,7 @@ pub async fn wait_for_seed(
 ) -> Found {
     let mut pause = FIRST_PAUSE;
     loop {
-        let Outcome { attempts, found } = look(kind).await;
+        let Outcome { attempts, found } = look(kind, scale).await;
         report.send_replace(attempts);
         if let Some(found) = found {
             return found;
@@ -180,14 +209,17 @@ pub async fn wait_for_seed(
 }
 
 /// Looks once, without an executor.
-pub fn look_with(kind: &SourceKind, mounts: &dyn Mounts) -> Outcome {
+pub fn look_with(kind: &SourceKind, means: &Means<'_>) -> Outcome {
     let machine = gather_machine(kind);
     let mut attempts = Vec::new();
-    for candidate in Places::new(kind, mounts) {
+    for candidate in Places::new(kind, means) {
         let bytes = match candidate.content {
             Ok(bytes) => bytes,
             Err(result) => {
-                let is_meant = matches!(result, AttemptResult::Broken(_));
+                let is_meant = matches!(
+                    result,
+                    AttemptResult::Broken(_) | AttemptResult::Unfetched(_)
+                );
                 attempts.push(Attempt {
                     source: candidate.source,
                     result,
@@ -244,6 +276,10 @@ pub fn waiting_for(attempts: &[Attempt], since: Timestamp) -> Option<Reason> {
             let cause = last.map(ToString::to_string).unwrap_or_default();
             Some(reason(ReasonCode::SeedInvalid).with_cause(cause))
         }
+        Some(AttemptResult::Unfetched(_)) => {
+            let cause = last.map(ToString::to_string).unwrap_or_default();
+            Some(reason(ReasonCode::SeedUnreachable).with_cause(cause))
+        }
         Some(AttemptResult::Invalid(report)) => {
             Some(reason(ReasonCode::SeedInvalid).with_cause(report.to_string()))
         }
@@ -274,6 +310,7 @@ impl fmt::Display for AttemptResult {
         match self {
             Self::Absent => formatter.write_str("not there"),
             Self::Unreadable(reason) => write!(formatter, "cannot be read: {reason}"),
+            Self::Unfetched(reason) => write!(formatter, "cannot be fetched: {reason}"),
             Self::Broken(reason) => write!(formatter, "refused: {reason}"),
             Self::Invalid(report) => {
                 write!(formatter, "refused\n{}", report.to_string().trim_end())

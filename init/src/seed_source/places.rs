@@ -5,9 +5,16 @@ use std::io;
 use std::path::Path;
 use std::vec;
 
-use super::command_line::{Named, named};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::command_line::{Named, named, nocloud, place};
+use super::fetch::{Order, shown};
 use super::file::{read_beneath, read_limited};
-use super::{AttemptResult, Roots, SourceKind};
+use super::{AttemptResult, Means, Roots, SourceKind};
 use super::{beside_image, installed, smbios};
 use crate::volume::{Device, Mounts, devices};
 
@@ -22,17 +29,20 @@ pub(super) struct Candidate {
 }
 
 /// What one of the places of a machine holds.
-type Look = fn(&Roots, &dyn Mounts) -> Vec<Candidate>;
+type Look = fn(&Roots, &Means<'_>) -> Vec<Candidate>;
 
 /// A machine's places in their order, by the names that `docs/seed.md` has for them.
-pub(super) const PLACES: [(&str, Look); 6] = [
+pub(super) const PLACES: [(&str, Look); 7] = [
     ("kernel command line", from_command_line),
+    ("NoCloud", from_nocloud),
     ("fw_cfg", |roots, _| vec![from_firmware(roots)]),
     ("SMBIOS", |roots, _| vec![from_smbios(roots)]),
-    ("volume", from_volumes),
-    ("beside the image", beside_image::candidates),
-    ("installed", |roots, mounts| {
-        vec![installed::candidate(roots, mounts)]
+    ("volume", |roots, means| from_volumes(roots, means.mounts)),
+    ("beside the image", |roots, means| {
+        beside_image::candidates(roots, means.mounts)
+    }),
+    ("installed", |roots, means| {
+        vec![installed::candidate(roots, means.mounts)]
     }),
 ];
 
@@ -46,11 +56,11 @@ pub(super) struct Places<'p> {
 }
 
 impl<'p> Places<'p> {
-    pub(super) fn new(kind: &'p SourceKind, mounts: &'p dyn Mounts) -> Self {
+    pub(super) fn new(kind: &'p SourceKind, means: &'p Means<'p>) -> Self {
         let places: Vec<Place<'p>> = match kind {
             SourceKind::Machine(roots) => PLACES
                 .into_iter()
-                .map(|(_, look)| Box::new(move || look(roots, mounts)) as Place<'p>)
+                .map(|(_, look)| Box::new(move || look(roots, means)) as Place<'p>)
                 .collect(),
             SourceKind::Namespace { seed, .. } => {
                 vec![Box::new(|| vec![from_lab(seed.as_deref())])]
@@ -150,26 +160,106 @@ fn from_smbios(roots: &Roots) -> Candidate {
     }
 }
 
-fn from_command_line(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
-    const SOURCE: &str = "kernel command line";
-    let command_line = match fs::read_to_string(roots.proc.join("cmdline")) {
+const COMMAND_LINE: &str = "kernel command line";
+
+fn command_line(roots: &Roots) -> io::Result<String> {
+    fs::read_to_string(roots.proc.join("cmdline"))
+}
+
+fn from_command_line(roots: &Roots, means: &Means<'_>) -> Vec<Candidate> {
+    let command_line = match command_line(roots) {
         Ok(text) => text,
-        Err(error) => return vec![unreadable(SOURCE, error)],
+        Err(error) => return vec![unreadable(COMMAND_LINE, error)],
     };
     match named(&command_line) {
-        None => vec![absent(format!("{SOURCE} masthead.seed="))],
-        Some(Named::Path(path)) => {
-            let source = format!("{SOURCE} masthead.seed={path}");
-            vec![file(
-                &source,
+        None => vec![absent(format!("{COMMAND_LINE} masthead.seed="))],
+        Some(Named::Address(address)) => {
+            let source = format!("{COMMAND_LINE} masthead.seed={}", shown(&address));
+            vec![fetched(source, &address, &command_line, roots, means)]
+        }
+        Some(Named::Wrong(value)) => vec![unreadable(
+            format!("{COMMAND_LINE} masthead.seed={value}"),
+            "write masthead.seed=/PATH, masthead.seed=LABEL:/PATH or masthead.seed=https://HOST/PATH",
+        )],
+        Some(file) => {
+            let source = format!("{COMMAND_LINE} masthead.seed={file}");
+            from_file(&file, &source, roots, means.mounts)
+        }
+    }
+}
+
+fn from_nocloud(roots: &Roots, means: &Means<'_>) -> Vec<Candidate> {
+    const SOURCE: &str = "kernel command line ds=nocloud;s=";
+    // That it cannot be read was said before.
+    let command_line = command_line(roots).unwrap_or_default();
+    let Some(address) = nocloud(&command_line) else {
+        return vec![absent(SOURCE)];
+    };
+    let source = format!("{SOURCE}{}", shown(&address));
+    vec![fetched(source, &address, &command_line, roots, means)]
+}
+
+fn fetched(
+    source: String,
+    address: &str,
+    command_line: &str,
+    roots: &Roots,
+    means: &Means<'_>,
+) -> Candidate {
+    let authority = |value: &str| authority(value, roots, means.mounts);
+    let fetched = Order::read(address, command_line, authority)
+        .and_then(|order| order.carry_out(&roots.sys, means.uplinks, means.scale));
+    Candidate {
+        source,
+        content: fetched.map_err(AttemptResult::Unfetched),
+    }
+}
+
+/// What `masthead.seed-ca=` says: certificates in a file (PEM), or one in base64 (DER).
+fn authority(
+    value: &str,
+    roots: &Roots,
+    mounts: &dyn Mounts,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let file = place(value);
+    let source = format!("masthead.seed-ca={value}");
+    if !matches!(file, Named::Path(_) | Named::Volume { .. }) {
+        let certificate = STANDARD.decode(value).map_err(|error| {
+            format!("{source} is neither /PATH nor LABEL:/PATH nor base64 ({error})")
+        })?;
+        return Ok(vec![certificate.into()]);
+    }
+    let mut why = AttemptResult::Absent;
+    for found in from_file(&file, &source, roots, mounts) {
+        match found.content {
+            Ok(text) => {
+                let certificates: Result<Vec<_>, _> =
+                    CertificateDer::pem_slice_iter(&text).collect();
+                return match certificates {
+                    Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+                    Ok(_) => Err(format!("{source} has no certificate in PEM")),
+                    Err(error) => Err(format!("{source}: {error}")),
+                };
+            }
+            Err(result) => why = result,
+        }
+    }
+    Err(format!("{source}: {why}"))
+}
+
+/// What is in a file of the root, or of each volume with that label.
+fn from_file(file: &Named, source: &str, roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
+    match file {
+        Named::Path(path) => {
+            vec![self::file(
+                source,
                 &roots.root.join(path.trim_start_matches('/')),
             )]
         }
-        Some(Named::Volume { label, path }) => {
-            let source = format!("{SOURCE} masthead.seed={label}:{path}");
+        Named::Volume { label, path } => {
             let all = devices(&roots.sys, &roots.dev);
-            let found: Vec<Candidate> = labelled(&all, &label)
-                .map(|device| on_device(mounts, device, &source, &path))
+            let found: Vec<Candidate> = labelled(&all, label)
+                .map(|device| on_device(mounts, device, source, path))
                 .collect();
             if found.is_empty() {
                 vec![absent(source)]
@@ -177,10 +267,7 @@ fn from_command_line(roots: &Roots, mounts: &dyn Mounts) -> Vec<Candidate> {
                 found
             }
         }
-        Some(Named::Wrong(value)) => vec![unreadable(
-            format!("{SOURCE} masthead.seed={value}"),
-            "write masthead.seed=/PATH or masthead.seed=LABEL:/PATH",
-        )],
+        Named::Address(_) | Named::Wrong(_) => Vec::new(),
     }
 }
 

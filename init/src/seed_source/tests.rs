@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::disk::device::Device;
+
+mod fetching;
 use crate::volume::Filesystem;
 
 const SEED: &str = include_str!("../../../configs/seeds/single.toml");
@@ -30,6 +32,15 @@ struct Folders;
 impl Mounts for Folders {
     fn open(&self, device: &Path, _: Filesystem) -> io::Result<OwnedFd> {
         Ok(fs::File::open(device.with_extension("files"))?.into())
+    }
+}
+
+/// With the patience of a real machine, times `scale`.
+fn means(scale: f64) -> Means<'static> {
+    Means {
+        mounts: &Folders,
+        uplinks: &fetching::Loopback,
+        scale: Scale::new(scale).expect("a scale"),
     }
 }
 
@@ -162,7 +173,11 @@ impl Node {
     }
 
     fn look(&self) -> Outcome {
-        look_with(&SourceKind::Machine(self.roots.clone()), &Folders)
+        self.look_for(1.0)
+    }
+
+    fn look_for(&self, scale: f64) -> Outcome {
+        look_with(&SourceKind::Machine(self.roots.clone()), &means(scale))
     }
 
     /// The source in use, and every attempt in one line.
@@ -190,8 +205,8 @@ fn a_node_without_a_seed_says_where_it_looked() {
     assert_eq!(found, None);
     assert_eq!(
         attempts,
-        "kernel command line masthead.seed=: not there; QEMU fw_cfg opt/masthead/seed: not there; \
-         SMBIOS type 11: not there; volume CIDATA: not there; volume MASTHEAD: not there; \
+        "kernel command line masthead.seed=: not there; kernel command line ds=nocloud;s=: not there; \
+         QEMU fw_cfg opt/masthead/seed: not there; SMBIOS type 11: not there; volume CIDATA: not there; volume MASTHEAD: not there; \
          masthead/seed.toml beside an image: not there; installed seed: not there"
     );
     let reason = waiting_for(&node.look().attempts, Timestamp::now()).expect("it waits");
@@ -502,14 +517,14 @@ fn a_namespace_node_has_its_file_and_nothing_else() {
         seed,
         roots: node.roots.clone(),
     };
-    let found = look_with(&kind(Some(path)), &Folders)
+    let found = look_with(&kind(Some(path)), &means(1.0))
         .found
         .expect("a seed");
     assert_eq!(found.master.name, "m1");
     assert_eq!(found.machine.serial, None);
     assert_eq!(found.bytes.0, SEED.as_bytes());
     assert_eq!(found.bytes_hash, Hash::of(SEED.as_bytes()));
-    assert!(look_with(&kind(None), &Folders).found.is_none());
+    assert!(look_with(&kind(None), &means(1.0)).found.is_none());
 }
 
 #[test]
@@ -533,7 +548,7 @@ async fn waiting_ends_when_a_seed_appears() {
     let wait = wait_for_seed(&kind, scale, &report);
     let hand_in = async {
         reports
-            .wait_for(|attempts| attempts.len() == 7)
+            .wait_for(|attempts| attempts.len() == 8)
             .await
             .expect("a first look");
         node.write("host.toml", SEED);

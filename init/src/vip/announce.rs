@@ -8,7 +8,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, bind, send, socket};
 
 /// An Ethernet address.
-pub(super) type Hardware = [u8; 6];
+pub(crate) type Hardware = [u8; 6];
 
 // linux/if_ether.h
 pub(super) const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
@@ -63,7 +63,7 @@ impl Announcer {
 }
 
 /// The interface as a packet socket takes it, and its Ethernet address.
-pub(super) fn interface(device: &str) -> io::Result<(LinkAddr, Hardware)> {
+pub(crate) fn interface(device: &str) -> io::Result<(LinkAddr, Hardware)> {
     let mut interfaces = getifaddrs()?.filter(|interface| interface.interface_name == device);
     let link = interfaces.find_map(|interface| interface.address?.as_link_addr().copied());
     let link = link.ok_or(io::ErrorKind::NotFound)?;
