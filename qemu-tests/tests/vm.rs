@@ -34,8 +34,8 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 /// Three boots of one machine, and between the first two its state: saved when it had a Deployment, and restored twice,
 /// once to have its disk pulled out, and once to have its power cut in the middle of writes. That second disk is
 /// booted by firmware from the ISO image in a CD drive, without any seed but the installed one, until it is told to switch
-/// itself off. That boot has put the image on the disk, which boots by itself from then on: without the medium, with the seed on a
-/// volume, and with a DATA that is beyond repair. Then it is sent an image, and taken back from it.
+/// itself off. That boot has put the image on the disk, which boots by itself from then on: without the medium, with the seed in the
+/// firmware's strings, and with a DATA that is beyond repair. Then it is sent an image, and taken back from it.
 #[test]
 fn a_master_on_a_machine() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -45,8 +45,7 @@ fn a_master_on_a_machine() {
     let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
         plan.image_keys = vec![public.to_string()];
     });
-    boot(&fixture, BootPath::Direct, SeedPath::OemString);
-    the_seed_was(&fixture, "SMBIOS type 11");
+    boot(&fixture, BootPath::Direct, SeedPath::FirmwareConfiguration);
     fixture.makes_a_deployment();
     fixture.expect(SavedCluster::save(&fixture.cluster, &saved));
     fixture.expect(fixture.kubectl(&["create", "configmap", "after"]));
@@ -94,7 +93,8 @@ fn a_master_on_a_machine() {
     the_disk_is_laid_out_and_its_file_systems_are_clean(&image);
 
     let data = ruin(&image, Role::Data);
-    boot(&fixture, BootPath::Disk, SeedPath::Volume);
+    boot(&fixture, BootPath::Disk, SeedPath::OemString);
+    the_seed_was(&fixture, "SMBIOS type 11");
     the_image_is_on_the_disk(&fixture);
     the_status_tells_of_a_data_that_was_set_aside(&fixture);
     an_image_that_is_sent_is_tried_and_taken_back(&fixture, &key);
@@ -138,7 +138,7 @@ fn an_image_that_is_sent_is_tried_and_taken_back(fixture: &Fixture, key: &Path) 
     assert_eq!(*failed, "an operator has sent the node back", "{status}");
 }
 
-/// A disk that holds anything else is not written to, and the console says what it holds.
+/// A disk that holds anything else is not written to, and the console says what it holds. The seed, which names the disk, is on a volume.
 #[test]
 fn a_disk_with_something_on_it_is_refused_and_left_alone() {
     let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
@@ -150,10 +150,16 @@ fn a_disk_with_something_on_it_is_refused_and_left_alone() {
         .expect("mke2fs is installed");
     assert!(made.success(), "mke2fs: {made}");
     let before = hash(&disk);
+    let options = MachineOptions {
+        seed: SeedPath::Volume,
+        ..MachineOptions::default()
+    };
+    fixture.expect(fixture.m1().set_machine(options));
     fixture.expect(fixture.cluster.power_on());
     fixture.wait_until("the refusal on the console", A_MINUTE, || {
         let console = console(fixture.m1());
         let refused = console.contains("disk-foreign") && console.contains("ext4");
+        let refused = refused && console.contains("seed    volume CIDATA");
         Look::at(refused, || console)
     });
     assert_eq!(fixture.m1().power(), Power::On, "the node stays up");
