@@ -63,7 +63,7 @@ pub fn release(image: &Path) -> Result<Release> {
 }
 
 /// Makes an image of another version for nodes in namespaces, and its signed bundle `VERSION.bundle` in `folder`: the root of the image in `of`,
-/// `change`d. No machine can start it: there is a root in it, and no kernel.
+/// `change`d. No machine can start it: what is in the kernel's place is none.
 pub fn other_image(
     of: &Path,
     folder: &Path,
@@ -76,7 +76,9 @@ pub fn other_image(
     let text = release.text();
     let added = [
         NewSection::new(".osrel", text.as_bytes()),
+        NewSection::new(".cmdline", b"console=ttyS0"),
         NewSection::new(".initrd", &archive),
+        NewSection::new(".linux", b"none"),
     ];
     let image = with_sections(&program(), &added).map_err(|error| refused(&error))?;
     signed(image, folder, version, key)

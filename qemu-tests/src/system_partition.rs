@@ -1,4 +1,4 @@
-//! The EFI system partition of a machine that is off, from the file of its disk.
+//! The EFI system partition of a machine that is off, and its other partitions, from the file of its disk.
 
 use std::{fs::File, path::Path};
 
@@ -9,17 +9,26 @@ use crate::error::{Attempt, Error, Result};
 
 /// Opens it. The disk must be Masthead's.
 pub fn open(disk: &Path) -> Result<Partition<Part<File>>> {
-    let wrong = |why: &str| Error::Refused(format!("{}: {why}", disk.display()));
+    let there = Partition::open(partition(disk, Role::Esp)?);
+    there.map_err(|error| wrong(disk, &crate::error::chain(&error)))
+}
+
+/// Another partition of such a disk.
+pub fn partition(disk: &Path, role: Role) -> Result<Part<File>> {
     let mut file = File::options()
         .read(true)
         .write(true)
         .open(disk)
         .attempt(|| format!("open {}", disk.display()))?;
     let Contents::Ours(table) = inspect(&mut file) else {
-        return Err(wrong("the disk is not Masthead's"));
+        return Err(wrong(disk, "the disk is not Masthead's"));
     };
-    let partition = table.partition(Role::Esp);
-    let partition = partition.ok_or_else(|| wrong("there is no EFI system partition"))?;
-    let part = Part::of(file, &table, partition);
-    Partition::open(part).map_err(|error| wrong(&crate::error::chain(&error)))
+    let partition = table.partition(role);
+    let partition =
+        partition.ok_or_else(|| wrong(disk, &format!("there is no {}", role.label())))?;
+    Ok(Part::of(file, &table, partition))
+}
+
+fn wrong(disk: &Path, why: &str) -> Error {
+    Error::Refused(format!("{}: {why}", disk.display()))
 }

@@ -15,10 +15,9 @@ use std::{
 
 use fixture::Fixture;
 use masthead_disk_layout::{Contents, Role, Table, inspect};
-use masthead_imagebuild::bundle::{self, generate_key};
+use masthead_imagebuild::bundle::generate_key;
 use masthead_lab::{
     error::chain,
-    image::unified_kernel_image,
     patience::Look,
     plan::DiskRole,
     provider::{DiskCondition, Power, PowerChange, ProviderKind},
@@ -105,31 +104,8 @@ fn a_master_on_a_machine() {
 
 /// Over the network, by the real boot loader. It is the image that runs, once more, and nobody waits until it is good: that takes a minute on a real machine.
 fn an_image_that_is_sent_is_tried_and_taken_back(fixture: &Fixture, key: &Path) {
-    let image = fixture.expect(unified_kernel_image(&fixture.m1().plan().image));
-    let file = key.with_file_name("image.bundle");
-    bundle::make(&image, key, &file).expect("a bundle");
-    let file = file.display().to_string();
-    let before = fixture.expect(fixture.status());
     // DATA is set aside, and so there is no snapshot.
-    let mut upgrade = fixture.cluster.mastctl();
-    upgrade.args(["upgrade", "m1", &file, "--again", "--accept-outage"]);
-    let begun = upgrade
-        .args(["--wait-timeout", "1s"])
-        .output()
-        .expect("mastctl runs");
-    let said = String::from_utf8_lossy(&begun.stderr);
-    assert_eq!(begun.status.code(), Some(3), "{said}");
-    assert!(said.contains("has the image in slot B"), "{said}");
-    fixture.wait_until("the trial", 3 * A_MINUTE, || match fixture.status() {
-        Ok(status) => {
-            let on_trial = status["installation"]["on_trial"] == true;
-            let is_next = status["node"]["boot_id"] != before["node"]["boot_id"];
-            Look::at(on_trial && is_next, || status["installation"].to_string())
-        }
-        Err(error) => Look::NotYet(chain(&error)),
-    });
-    let status = fixture.expect(fixture.status());
-    assert_eq!(status["installation"]["slot"], "B", "{status}");
+    fixture.sends_its_own_image(key);
     fixture.expect(fixture.mastctl(&["rollback", "m1", "--accept-outage"]));
     let status = fixture.expect(fixture.status());
     assert_eq!(status["installation"]["slot"], "A", "{status}");

@@ -1,4 +1,4 @@
-//! What firmware and systemd-boot make of a node's disk, and what the node makes of that: the rules that `masthead-slots` goes by are theirs.
+//! What firmware, systemd-boot and GRUB make of a node's disk, and what the node makes of that: the rules that `masthead-slots` goes by are theirs.
 
 #[path = "support/fixture.rs"]
 mod fixture;
@@ -6,23 +6,29 @@ mod support;
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::{Cursor, Read as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use fixture::Fixture;
 use masthead_bundle::Reader;
+use masthead_disk_layout::{Holds, Role, plan};
 use masthead_imagebuild::bundle::generate_key;
 use masthead_lab::{
     error::chain,
     image::{other_image_of_machines, unified_kernel_image},
     patience::Look,
     provider::{Power, ProviderKind},
-    qemu::{BootPath, MachineOptions, SeedPath},
+    qemu::{BootPath, Firmware, MachineOptions, SeedPath},
     system_partition,
 };
-use masthead_slots::{Entry, Slot, Tries};
+use masthead_slots::{
+    Entry, Format, Grub, Partition, Slot, Source, Tries,
+    bios::{complete, take_count},
+    install,
+    upgrade::{arm, stage},
+};
 use object::{
     Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, read::elf::ElfFile64,
 };
@@ -30,6 +36,8 @@ use serde_json::Value;
 use support::console;
 
 const A_MINUTE: Duration = Duration::from_secs(60);
+/// What the console shows when the image runs.
+const SUPERVISOR: &str = "pid1: started the supervisor";
 
 /// A machine is installed from a medium, and boots from its disk. Then it is given a second image, on trial, whose kernel panics: that is tried
 /// twice, and the first image starts again, without anybody's help, and says so. A third one, on trial again, serves, and is good after a while.
@@ -73,6 +81,135 @@ fn an_image_on_trial_that_panics_is_tried_twice_and_one_that_serves_becomes_good
         entries(&fixture),
         ["masthead-000001.conf", "masthead-000003.conf"]
     );
+}
+
+/// SeaBIOS goes on from a disk without an image. From one that our code has written it starts GRUB, which tries an image on trial twice, because its
+/// kernel panics, and counts; and then it starts the image before, without anybody's help.
+#[test]
+fn a_bios_starts_an_image_that_panics_twice_and_then_the_one_before() {
+    let fixture = Fixture::off(ProviderKind::Vm, |_, _| ());
+    let path = disk(&fixture);
+    let whole = File::options().read(true).write(true).open(&path);
+    let mut whole = whole.expect("opened");
+    let bytes = fs::metadata(&path).expect("a disk").len();
+    let mut next = 0;
+    let guid = || {
+        next += 1;
+        [next; 16]
+    };
+    let mut table = plan(bytes, 512, Holds::Everything, guid).expect("it fits");
+    table.prepared = true;
+    table.write(&mut whole).expect("written");
+    let shown = starts(
+        &fixture,
+        "No bootable device",
+        Firmware::Bios,
+        BootPath::Disk,
+    );
+    assert!(!shown.contains("GRUB"), "{shown}");
+    fixture.expect(fixture.m1().cut_power());
+
+    let built = fixture.m1().plan().image.clone();
+    let read = |name: &str| fs::read(built.join(name)).expect(name);
+    let system = fixture.expect(system_partition::partition(&path, Role::Esp));
+    let mut system = Partition::format(system, Format::disk(512)).expect("formatted");
+    let good = image(&fixture);
+    let source = Source {
+        image: Cursor::new(&good),
+        boot_loader: &read("systemd-bootx64.efi"),
+    };
+    let release = masthead_uki::check(&mut Cursor::new(&good)).expect("an image");
+    install(&mut system, source, &release).expect("installed");
+    let mut bios_boot = fixture.expect(system_partition::partition(&path, Role::BiosBoot));
+    let grub = Grub {
+        boot_sector: &read("grub-boot.img"),
+        core: &read("grub-disk.img"),
+    };
+    complete(&mut system, &mut bios_boot, &mut whole, 2048, grub).expect("complete");
+    drop(system);
+
+    tries_one_that_panics(&fixture);
+    let shown = starts(&fixture, SUPERVISOR, Firmware::Bios, BootPath::Disk);
+    let panics = shown.matches("Kernel panic").count();
+    assert_eq!(panics, 2, "{shown}");
+    fixture.expect(fixture.m1().cut_power());
+    let mut system = fixture.expect(system_partition::open(&path));
+    let counted = take_count(&mut system).expect("read");
+    let tries = counted.expect("a trial").tries;
+    assert_eq!(tries, Some(Tries { left: 0, done: 2 }));
+}
+
+/// A machine without UEFI installs itself, and SeaBIOS and GRUB start its disk. From an image that panics it goes back, and says so. Then it is sent an
+/// image over the network, which GRUB starts, and which serves and becomes good.
+#[test]
+#[ignore = "a quarter of an hour where machines are emulated; make soak runs it"]
+fn a_machine_without_uefi_is_upgraded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("image.key");
+    let public = generate_key(&key).expect("a key pair");
+    let fixture = Fixture::off(ProviderKind::Vm, |plan, _| {
+        plan.image_keys = vec![public.to_string()];
+    });
+    boot(&fixture, BootPath::Network);
+    let told = installation(&fixture);
+    assert_eq!(told["state"], "installed", "{told}");
+    power_off(&fixture);
+
+    tries_one_that_panics(&fixture);
+    boot_by_bios(&fixture);
+    let told = wait_for(&fixture, "the failed trial", |told| {
+        !told["failed"].is_null()
+    });
+    assert_eq!(told["generation"], 1, "{told}");
+    assert_eq!(told["failed"]["generation"], 2, "{told}");
+    let why = told["failed"]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("started 2 times"), "{told}");
+
+    fixture.sends_its_own_image(&key);
+    let begun = Instant::now();
+    wait_for(&fixture, "the image to be good", |told| {
+        told["on_trial"] == false
+    });
+    println!("good after {:.0} s more", begun.elapsed().as_secs_f64());
+    power_off(&fixture);
+    assert_eq!(
+        entries(&fixture),
+        ["masthead-000001.conf", "masthead-000002.conf"]
+    );
+    boot_by_bios(&fixture);
+    let told = installation(&fixture);
+    assert_eq!(
+        (&told["slot"], &told["generation"]),
+        (&"B".into(), &2.into()),
+        "{told}"
+    );
+    power_off(&fixture);
+}
+
+/// Puts an image whose kernel panics on trial on the disk of a machine that is off, as a node does it.
+fn tries_one_that_panics(fixture: &Fixture) {
+    let bad = one_that_panics(&image(fixture));
+    let mut partition = fixture.expect(system_partition::open(&disk(fixture)));
+    let staged = stage(&mut partition, 1, &mut &*bad).expect("staged");
+    arm(&mut partition, 1, &staged.release.image).expect("armed");
+}
+
+/// Powers on, and returns what the console has shown until it shows this.
+fn starts(fixture: &Fixture, until: &str, firmware: Firmware, boot: BootPath) -> String {
+    let options = MachineOptions {
+        firmware,
+        boot,
+        seed: SeedPath::FirmwareConfiguration,
+    };
+    fixture.expect(fixture.m1().set_machine(options));
+    let shown = console(fixture.m1()).len();
+    fixture.expect(fixture.cluster.power_on());
+    fixture.wait_until(until, 3 * A_MINUTE, || {
+        let console = console(fixture.m1());
+        let new = console.get(shown..).unwrap_or_default();
+        Look::at(new.contains(until), || new.to_owned())
+    });
+    console(fixture.m1())[shown..].to_owned()
 }
 
 /// Without a medium: iPXE starts it, and what it was started with is put on its disk. That boots by another firmware, too.
@@ -291,24 +428,16 @@ fn one_that_panics(image: &[u8]) -> Vec<u8> {
     assert!(other.len() <= line.len(), "it does not fit");
     other.resize(line.len(), b' ');
     image[begin..begin + other.len()].copy_from_slice(&other);
+    masthead_uki::seal(&mut image).expect("room for the digest");
     image
 }
 
 fn boot(fixture: &Fixture, boot: BootPath) {
-    let seed = SeedPath::FirmwareConfiguration;
-    let options = MachineOptions {
-        boot,
-        seed,
-        ..MachineOptions::default()
-    };
-    fixture.expect(fixture.m1().set_machine(options));
-    let shown = console(fixture.m1()).len();
-    fixture.expect(fixture.cluster.power_on());
-    fixture.wait_until("the supervisor", 3 * A_MINUTE, || {
-        let console = console(fixture.m1());
-        let new = console.get(shown..).unwrap_or_default();
-        let started = new.contains("pid1: started the supervisor");
-        Look::at(started, || new.to_owned())
-    });
+    starts(fixture, SUPERVISOR, Firmware::Uefi, boot);
+    fixture.expect(fixture.cluster.wait_until_ready());
+}
+
+fn boot_by_bios(fixture: &Fixture) {
+    starts(fixture, SUPERVISOR, Firmware::Bios, BootPath::Disk);
     fixture.expect(fixture.cluster.wait_until_ready());
 }

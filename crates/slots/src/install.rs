@@ -10,6 +10,7 @@ use masthead_disk_layout::Storage;
 use masthead_uki::{ImageError, Release, check};
 use thiserror::Error;
 
+use crate::bios::{self, BiosError};
 use crate::entry::{Entry, Slot};
 use crate::fat::{Partition, PartitionError};
 use crate::upgrade::entries;
@@ -50,6 +51,9 @@ pub enum InstallError {
         /// What is wrong with it.
         source: ImageError,
     },
+    /// A BIOS could not start it.
+    #[error(transparent)]
+    Bios(#[from] BiosError),
     /// What was read back is not what was written, and was whole.
     #[error("{path} is not the same when it is read back")]
     Differs {
@@ -108,6 +112,7 @@ pub fn install<S: Storage, R: Read + Seek>(
         return Err(InstallError::Differs { path });
     }
     partition.write(SETTINGS, &mut SETTINGS_TEXT.as_bytes())?;
+    bios::prepare(partition, entry.slot, entry.generation)?;
     partition.write(&entry.path(), &mut entry.text().as_bytes())?;
     partition.write(BOOT_LOADER, &mut &*source.boot_loader)?;
     if partition.read(BOOT_LOADER)?.as_deref() != Some(source.boot_loader) {

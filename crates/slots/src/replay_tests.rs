@@ -6,6 +6,8 @@ use masthead_uki::example::program;
 use masthead_uki::pe::{NewSection, with_sections};
 use masthead_uki::{Release, check, seal};
 
+use crate::bios;
+use crate::grub_model::grub;
 use crate::install::{BOOT_LOADER, SETTINGS, SETTINGS_TEXT};
 use crate::memory::{Image, Recorder};
 use crate::upgrade::{UpgradeError, arm, bless, previous, stage, withdraw};
@@ -13,7 +15,7 @@ use crate::{Entry, Format, Partition, Slot, Source, Tries, install, installed, u
 
 const GIB: u64 = 1 << 30;
 
-fn release(version: &str) -> Release {
+pub(crate) fn release(version: &str) -> Release {
     Release {
         version: version.to_owned(),
         image: "0d7b1c2e-0000-4000-8000-000000000001".to_owned(),
@@ -23,19 +25,21 @@ fn release(version: &str) -> Release {
 }
 
 /// A small one.
-fn image(version: &str) -> Vec<u8> {
+pub(crate) fn image(version: &str) -> Vec<u8> {
     let text = release(version).text();
     let content: Vec<u8> = (0..90_000_u32).map(|number| (number % 251) as u8).collect();
     let added = [
         NewSection::new(".osrel", text.as_bytes()),
+        NewSection::new(".cmdline", b"console=tty0"),
         NewSection::new(".initrd", &content),
+        NewSection::new(".linux", b"a kernel"),
     ];
     let mut image = with_sections(&program(), &added).expect("room for both");
     seal(&mut image).expect("a line for the digest");
     image
 }
 
-fn boot_loader() -> Vec<u8> {
+pub(crate) fn boot_loader() -> Vec<u8> {
     (0..20_000_u32).map(|number| (number % 241) as u8).collect()
 }
 
@@ -73,6 +77,11 @@ fn starts(image: &Image) -> Result<Option<String>, String> {
     let found = check(&mut image).map_err(|error| format!("the image: {error}"))?;
     if found != release(&entry.version) {
         return Err(format!("{entry:?} leads to {found:?}"));
+    }
+    // By the same entries a BIOS starts the same.
+    let (by_grub, _) = grub(&mut partition)?.ok_or("GRUB has no entry")?;
+    if by_grub != entry {
+        return Err(format!("GRUB starts {by_grub:?}, and UEFI {entry:?}"));
     }
     Ok(Some(entry.version))
 }
@@ -149,6 +158,10 @@ fn the_replay_finds_an_installer_that_waits_for_nothing_or_begins_with_the_boot_
     };
     write(BOOT_LOADER, &boot_loader());
     write(Slot::A.path(), &image("1"));
+    bios::prepare(&mut partition, Slot::A, 1).expect("written");
+    let mut write = |path: &str, content: &[u8]| {
+        partition.write(path, &mut &*content).expect("written");
+    };
     let entry = Entry {
         generation: 1,
         tries: None,

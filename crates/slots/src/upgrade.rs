@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Whatever is done here is done to what the disk does not start, until one small file says otherwise: [`arm`] makes it, and
-//! the boot loader counts in its name.
+//! the boot loader counts in its name, or beside it ([`crate::bios`]).
 
 use std::io::Read;
 
@@ -15,6 +15,7 @@ use masthead_uki::root::Place;
 use masthead_uki::{ImageError, Release, check};
 use thiserror::Error;
 
+use crate::bios::{self, BiosError};
 use crate::entry::{Entry, Slot, Tries};
 use crate::fat::{File, Partition, PartitionError};
 
@@ -43,6 +44,9 @@ pub enum UpgradeError {
         /// What is wrong with it.
         source: ImageError,
     },
+    /// A BIOS could not start it.
+    #[error(transparent)]
+    Bios(#[from] BiosError),
     /// Nothing was staged there.
     #[error("slot {0} holds no image to try")]
     NothingStaged(Slot),
@@ -100,6 +104,7 @@ pub fn stage<S: Storage>(
     }
     partition.write(slot.path(), image)?;
     let release = whole(partition, slot)?;
+    bios::parts_in(partition, slot)?;
     Ok(Staged { slot, release })
 }
 
@@ -167,6 +172,8 @@ pub fn arm<S: Storage>(
         slot,
         version: release.version,
     };
+    bios::tidy(partition)?;
+    bios::prepare(partition, slot, entry.generation)?;
     partition.write(&entry.path(), &mut entry.text().as_bytes())?;
     Ok(entry)
 }

@@ -89,7 +89,12 @@ pub(super) fn arguments(
     options: MachineOptions,
 ) -> Result<Vec<OsString>> {
     let mut line = Line::default();
-    line.words(&["-name", &plan.name, "-machine", "q35", "-smp", "1"]);
+    let machine = match (options.firmware, options.boot) {
+        // SeaBIOS and GRUB write to the serial port.
+        (Firmware::Bios, BootPath::Disk) => "q35,graphics=off",
+        _ => "q35",
+    };
+    line.words(&["-name", &plan.name, "-machine", machine, "-smp", "1"]);
     line.words(&["-m", &plan.memory_mib.to_string()]);
     line.words(&acceleration.arguments());
     line.words(&[

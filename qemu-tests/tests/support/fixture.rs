@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
+use masthead_imagebuild::bundle;
 use masthead_lab::{
     cluster::Cluster,
     error::{Result, chain},
+    image::unified_kernel_image,
     patience::{Look, Patience},
     plan::ClusterPlan,
     provider::{Node, Power, ProviderKind},
@@ -141,6 +143,36 @@ impl Fixture {
             .mastctl()
             .args(["--timeout", "5s"])
             .args(arguments))
+    }
+
+    /// Sends m1 the image that it runs, signed by that key, and waits until it is on trial in the other slot.
+    pub(crate) fn sends_its_own_image(&self, key: &Path) {
+        let image = self.expect(unified_kernel_image(&self.m1().plan().image));
+        let file = key.with_file_name("image.bundle");
+        bundle::make(&image, key, &file).expect("a bundle");
+        let file = file.display().to_string();
+        let before = self.expect(self.status());
+        let mut upgrade = self.cluster.mastctl();
+        upgrade.args(["upgrade", "m1", &file, "--again", "--accept-outage"]);
+        let begun = upgrade
+            .args(["--wait-timeout", "1s"])
+            .output()
+            .expect("mastctl runs");
+        let said = String::from_utf8_lossy(&begun.stderr);
+        assert_eq!(begun.status.code(), Some(3), "{said}");
+        assert!(said.contains("has the image in slot B"), "{said}");
+        self.wait_until("the trial", Duration::from_secs(180), || {
+            match self.status() {
+                Ok(status) => {
+                    let on_trial = status["installation"]["on_trial"] == true;
+                    let is_next = status["node"]["boot_id"] != before["node"]["boot_id"];
+                    Look::at(on_trial && is_next, || status["installation"].to_string())
+                }
+                Err(error) => Look::NotYet(chain(&error)),
+            }
+        });
+        let status = self.expect(self.status());
+        assert_eq!(status["installation"]["slot"], "B", "{status}");
     }
 
     /// What m1 says about itself: the management API's status.
