@@ -34,6 +34,12 @@ impl Device {
         Ok(Self(file))
     }
 
+    /// Opens a whole disk of which partitions are in use, to write where none of them is.
+    pub(crate) fn open_beside_partitions(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self(file))
+    }
+
     /// Has the kernel read the partition table anew; the partitions' nodes exist when it returns.
     pub(super) fn reread_partitions(&self) -> io::Result<()> {
         // SAFETY: the descriptor is open for as long as `self` lives, and BLKRRPART takes no argument.

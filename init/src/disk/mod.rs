@@ -187,6 +187,7 @@ fn install(
 ) -> Result<Installation, PrepareError> {
     let place = slots::Place {
         device: prepare::partition_path(roots, name, table, Role::Esp)?,
+        bios: bios(roots, name, table)?,
         sector_bytes: table.sector_bytes,
         sys: roots.sys.clone(),
         dev: roots.dev.clone(),
@@ -195,6 +196,25 @@ fn install(
         .with_cause(format!("/dev/{name} is given an image to start."));
     report.send_modify(|report| report.waiting = Some(installing));
     Ok(slots::bring_up(&place, &SystemMounts))
+}
+
+/// Where a BIOS starts from. None on disks with large sectors, which no BIOS starts.
+fn bios(
+    roots: &Roots,
+    name: &str,
+    table: &Table,
+) -> Result<Option<slots::BiosPlace>, PrepareError> {
+    if table.sector_bytes != masthead_slots::bios::SECTOR {
+        return Ok(None);
+    }
+    let Some(partition) = table.partition(Role::BiosBoot) else {
+        return Ok(None);
+    };
+    Ok(Some(slots::BiosPlace {
+        disk: roots.dev.join(name),
+        partition: prepare::partition_path(roots, name, table, Role::BiosBoot)?,
+        begin: partition.first_sector,
+    }))
 }
 
 /// The disk for a role, prepared if it was not yet.

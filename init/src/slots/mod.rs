@@ -7,6 +7,7 @@ mod memory;
 mod next_init;
 mod own_disk;
 mod source;
+mod started;
 pub mod step;
 mod trusted;
 
@@ -15,7 +16,10 @@ use std::path::{Path, PathBuf};
 
 use masthead_api::status::{Installation, InstallationState};
 use masthead_api::{Reason, ReasonCode, Timestamp};
-use masthead_slots::{Entry, Format, InstallError, Partition, PartitionError, Source};
+use masthead_slots::bios::complete;
+use masthead_slots::{
+    BiosError, Entry, Format, Grub, InstallError, Partition, PartitionError, Source,
+};
 use thiserror::Error;
 
 use crate::disk::device::Device;
@@ -30,8 +34,12 @@ pub use trusted::{TrustError, trusted};
 
 /// The UUID of the running image's root, which imagebuild writes.
 pub const RUNNING: &str = "/etc/masthead/image";
-/// systemd-boot, as the image has it.
+/// systemd-boot, as the image has it, and GRUB.
 const BOOT_LOADER: &str = "/boot/systemd-bootx64.efi";
+const GRUB_BOOT_SECTOR: &str = "/boot/grub-boot.img";
+const GRUB: &str = "/boot/grub-disk.img";
+/// Where the kernel shows the firmware, below `/sys`, if that is UEFI.
+const UEFI: &str = "firmware/efi";
 /// What came of it, for a supervisor that replaces this one.
 const OUTCOME: &str = "/run/masthead/installation.json";
 
@@ -40,12 +48,25 @@ const OUTCOME: &str = "/run/masthead/installation.json";
 pub struct Place {
     /// The EFI system partition's device.
     pub device: PathBuf,
+    /// Where a BIOS starts from; none if none does.
+    pub bios: Option<BiosPlace>,
     /// Bytes a sector of its disk.
     pub sector_bytes: u64,
     /// `/sys`
     pub sys: PathBuf,
     /// `/dev`
     pub dev: PathBuf,
+}
+
+/// What a BIOS reads of a disk.
+#[derive(Clone, Debug)]
+pub struct BiosPlace {
+    /// The whole disk's device.
+    pub disk: PathBuf,
+    /// Its BIOS boot partition's.
+    pub partition: PathBuf,
+    /// That partition's first sector.
+    pub begin: u64,
 }
 
 /// Why the disk starts nothing.
@@ -70,6 +91,8 @@ enum Failure {
         medium: String,
         source: InstallError,
     },
+    #[error("{} is not started by a BIOS", disk.display())]
+    Bios { disk: PathBuf, source: BiosError },
 }
 
 /// Has the disk start the running image, unless it starts one already. What it starts is left as it is: it is changed by an upgrade, and not by a
@@ -138,15 +161,12 @@ fn told(entry: Entry) -> Installation {
 }
 
 fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Entry, Failure> {
-    let open = || {
-        Device::open(&place.device).map_err(|source| Failure::Open {
-            device: place.device.clone(),
-            source,
-        })
-    };
+    let open = || opened(&place.device, Device::open);
     match Partition::open(open()?) {
         Ok(mut there) => {
             if let Some(installed) = masthead_slots::installed(&mut there)? {
+                // An installation was cut off, or is of an earlier release.
+                complete_for_bios(place, &mut there)?;
                 return Ok(installed);
             }
         }
@@ -168,11 +188,52 @@ fn attempt(place: &Place, mounts: &dyn Mounts) -> Result<Entry, Failure> {
         image: &mut *medium.image,
         boot_loader: &boot_loader,
     };
-    masthead_slots::install(&mut partition, source, &medium.release).map_err(|source| {
-        Failure::Install {
-            medium: medium.place.clone(),
-            source,
+    let installed = masthead_slots::install(&mut partition, source, &medium.release);
+    let installed = installed.map_err(|source| Failure::Install {
+        medium: medium.place.clone(),
+        source,
+    })?;
+    complete_for_bios(place, &mut partition)?;
+    Ok(installed)
+}
+
+/// Has a BIOS start what UEFI starts. Where there is UEFI, nothing depends on it.
+fn complete_for_bios(place: &Place, partition: &mut Partition<Device>) -> Result<(), Failure> {
+    let Some(bios) = &place.bios else {
+        return Ok(());
+    };
+    match embed_grub(bios, partition) {
+        Err(failure) if place.sys.join(UEFI).is_dir() => {
+            let cause = with_sources(&failure);
+            tracing::warn!(cause, "a machine without UEFI would not start this disk");
+            Ok(())
         }
+        other => other,
+    }
+}
+
+fn embed_grub(bios: &BiosPlace, partition: &mut Partition<Device>) -> Result<(), Failure> {
+    let (boot_sector, core) = (read(GRUB_BOOT_SECTOR)?, read(GRUB)?);
+    let grub = Grub {
+        boot_sector: &boot_sector,
+        core: &core,
+    };
+    let mut disk = opened(&bios.disk, Device::open_beside_partitions)?;
+    let mut bios_boot = opened(&bios.partition, Device::open)?;
+    let done = complete(partition, &mut bios_boot, &mut disk, bios.begin, grub);
+    done.map_err(|source| Failure::Bios {
+        disk: bios.disk.clone(),
+        source,
+    })
+}
+
+fn opened(
+    device: &Path,
+    open: impl Fn(&Path) -> std::io::Result<Device>,
+) -> Result<Device, Failure> {
+    open(device).map_err(|source| Failure::Open {
+        device: device.to_owned(),
+        source,
     })
 }
 

@@ -1,7 +1,4 @@
-//! The disk from which this boot came: what systemd-boot says of itself, and what is done to the entries.
-//!
-//! systemd-boot leaves two words in variables of the firmware (systemd.io/BOOT_LOADER_INTERFACE): which partition it was on, and which
-//! entry it has started. Both are there after a boot from a disk of ours, and only then.
+//! The disk from which this boot came, and what is done to its entries.
 
 use std::fs;
 use std::io::{self, Read, Seek as _};
@@ -14,18 +11,19 @@ use masthead_slots::meta::{FailedTrial, Meta};
 use masthead_slots::upgrade::{
     self, Staged, UpgradeError, arm, bless, entries, previous, staged, staged_root, withdraw,
 };
-use masthead_slots::{Entry, Partition, PartitionError};
+use masthead_slots::{Entry, Partition, PartitionError, bios};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::next_init;
+use super::started::Started;
 use crate::disk::device::Device;
 use crate::disk::discover::{Roots, disks};
 use crate::disk::prepare::partition_path;
 use crate::node::{Facility, NodeKind};
 
-const VARIABLES: &str = "firmware/efi/efivars";
-const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// Where GRUB says what it has started.
+const COMMAND_LINE: &str = "/proc/cmdline";
 
 /// The disk from which this boot came, for one at a time: what is written there is written by whoever holds this. None until it is known that
 /// there is one.
@@ -40,6 +38,8 @@ pub struct OwnDisk {
     pub running: u32,
     /// Whether it was written from a disk image and is yet to be prepared: no trial has been on it, and whoever prepares it has it for himself.
     pub is_fresh: bool,
+    /// One on trial that the boot loader did not start, because it could not count that.
+    passed_over: Option<u32>,
 }
 
 /// Why entries or META are not read or changed.
@@ -82,7 +82,7 @@ impl OwnDisk {
     /// None where this boot did not come from a disk of ours. Reads the disks, and so may block for as long as a failing one takes.
     pub fn of(kind: NodeKind) -> Option<Self> {
         if kind.has(Facility::Firmware) {
-            Self::find(&Roots::default())
+            Self::find(&Roots::default(), Path::new(COMMAND_LINE))
         } else {
             Self::handed_in(Path::new(HANDED_IN))
         }
@@ -95,30 +95,35 @@ impl OwnDisk {
             meta: folder.join("meta"),
             running: Entry::generation_in(&started)?,
             is_fresh: false,
+            passed_over: None,
         })
     }
 
-    /// Of a machine, by what its firmware and its disks say.
-    fn find(roots: &Roots) -> Option<Self> {
-        let variables = roots.sys.join(VARIABLES);
-        let entry = variable(&variables, "LoaderEntrySelected")?;
-        let partition = variable(&variables, "LoaderDevicePartUUID")?;
-        let running = Entry::generation_in(&entry)?;
+    /// Of a machine, by what its boot loader and its disks say.
+    fn find(roots: &Roots, command_line: &Path) -> Option<Self> {
+        let started = Started::find(&roots.sys, command_line)?;
         disks(roots).into_iter().find_map(|disk| {
             let (Contents::Ours(table) | Contents::Image(table, _)) = &disk.contents else {
                 return None;
             };
             let is_it = table
                 .partition(Role::Esp)
-                .is_some_and(|system| guid(system.guid).eq_ignore_ascii_case(&partition));
+                .is_some_and(|system| guid(system.guid).eq_ignore_ascii_case(&started.partition));
             let path = |role| partition_path(roots, &disk.name, table, role).ok();
             is_it.then_some(Self {
                 system: path(Role::Esp)?,
                 meta: path(Role::Meta)?,
-                running,
+                running: started.generation,
                 is_fresh: !table.prepared || table.is_image(),
+                passed_over: started.passed_over,
             })
         })
+    }
+
+    /// What GRUB has counted is said by the entries from now on.
+    pub fn take_count(&self) -> Result<(), OwnDiskError> {
+        bios::take_count(&mut self.open()?)?;
+        Ok(())
     }
 
     /// The entry of what runs.
@@ -202,19 +207,24 @@ impl OwnDisk {
     pub fn settle(&self) -> Result<Option<FailedTrial>, OwnDiskError> {
         let mut system = self.open()?;
         let there = entries(&mut system)?;
+        let is_passed_over = |entry: &Entry| Some(entry.generation) == self.passed_over;
         let silent = there.iter().rfind(|entry| {
-            entry.generation > self.running && entry.tries.is_some_and(|tries| tries.done > 0)
+            let was_started = entry.tries.is_some_and(|tries| tries.done > 0);
+            entry.generation > self.running && (was_started || is_passed_over(entry))
         });
         if let Some(entry) = silent {
-            let times = entry.tries.map_or(0, |tries| tries.done);
-            let why = format!(
-                "it was started {times} times, and said neither that it is good nor what was wrong: it hung, or panicked, or its power was cut"
-            );
+            let why = match entry.tries.map_or(0, |tries| tries.done) {
+                0 => "GRUB did not start it: it cannot write to this disk, and so could not count that the image is tried".to_owned(),
+                times => format!(
+                    "it was started {times} times, and said neither that it is good nor what was wrong: it hung, or panicked, or its power was cut"
+                ),
+            };
             self.record(entry, &why)?;
         }
         // One that was not started yet is still to come.
         withdraw(&mut system, |entry, tries| {
-            tries.done > 0 && entry.generation != self.running
+            let is_over = tries.done > 0 || is_passed_over(entry);
+            is_over && entry.generation != self.running
         })?;
         let failed = self.read_meta()?.failed;
         // What came after it was good: that one is of no interest any more.
@@ -253,17 +263,6 @@ fn open(path: &Path) -> Result<Device, OwnDiskError> {
 fn failed(device: &Path, source: io::Error) -> OwnDiskError {
     let device = device.to_owned();
     OwnDiskError::Device { device, source }
-}
-
-/// A variable's text: four bytes of attributes, and UTF-16 that ends with a zero.
-fn variable(folder: &Path, name: &str) -> Option<String> {
-    let content = fs::read(folder.join(format!("{name}-{VENDOR}"))).ok()?;
-    let letters = content.get(4..)?.chunks_exact(2);
-    let letters: Vec<u16> = letters
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-        .take_while(|letter| *letter != 0)
-        .collect();
-    String::from_utf16(&letters).ok()
 }
 
 /// As firmware writes a GUID: the first three fields are little endian.

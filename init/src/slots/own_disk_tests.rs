@@ -4,6 +4,7 @@ use masthead_disk_layout::{Holds, plan};
 use masthead_slots::{Format, Slot, Tries};
 use tempfile::TempDir;
 
+use super::super::started::{VARIABLES, VENDOR};
 use super::*;
 
 struct Machine {
@@ -82,7 +83,27 @@ impl Machine {
         // The third GUID that was asked for, after the disk's own and that of the first partition.
         let partition = "03030303-0303-0303-0303-030303030303";
         self.variable("LoaderDevicePartUUID", &partition.to_ascii_uppercase());
-        OwnDisk::find(&self.roots()).expect("the disk that it came from")
+        self.found().expect("the disk that it came from")
+    }
+
+    /// As after a boot by GRUB.
+    fn started_by_grub(&self, words: &str) -> OwnDisk {
+        let partition = "masthead.partition=03030303-0303-0303-0303-030303030303";
+        self.write("cmdline", format!("console=tty0 {words} {partition}\n"));
+        self.found().expect("the disk that it came from")
+    }
+
+    /// GRUB has tried generation 2 so often.
+    fn tried(&self, used: &str) {
+        let text = format!("# GRUB Environment Block\ntried=2\nused={used}\n");
+        let system = Device::open(&self.path("dev/vda2")).unwrap();
+        let mut system = Partition::open(system).unwrap();
+        let written = system.write(bios::ENVIRONMENT, &mut text.as_bytes());
+        written.unwrap();
+    }
+
+    fn found(&self) -> Option<OwnDisk> {
+        OwnDisk::find(&self.roots(), &self.path("cmdline"))
     }
 
     fn roots(&self) -> Roots {
@@ -102,17 +123,17 @@ impl Machine {
 #[test]
 fn a_boot_that_did_not_come_from_a_disk_of_ours_has_none() {
     let machine = Machine::new(&[(1, None)]);
-    assert!(OwnDisk::find(&machine.roots()).is_none());
+    assert!(machine.found().is_none());
     machine.variable("LoaderEntrySelected", "masthead-000001.conf");
-    assert!(OwnDisk::find(&machine.roots()).is_none(), "from a medium");
+    assert!(machine.found().is_none(), "from a medium");
     assert_eq!(machine.started("masthead-000001.conf").running, 1);
     machine.variable(
         "LoaderDevicePartUUID",
         "04040404-0404-0404-0404-040404040404",
     );
-    assert!(OwnDisk::find(&machine.roots()).is_none(), "another disk");
+    assert!(machine.found().is_none(), "another disk");
     machine.variable("LoaderEntrySelected", "debian.conf");
-    assert!(OwnDisk::find(&machine.roots()).is_none(), "another system");
+    assert!(machine.found().is_none(), "another system");
 }
 
 #[test]
@@ -173,6 +194,31 @@ fn an_image_that_said_nothing_is_put_away_and_one_that_is_still_to_come_is_not()
     let disk = machine.started("masthead-000003.conf");
     disk.bless().unwrap();
     assert_eq!(disk.settle().unwrap(), None);
+}
+
+#[test]
+fn what_grub_has_counted_is_known_to_the_image_that_it_starts_next() {
+    let machine = Machine::new(&[(1, None), (2, Some((2, 0)))]);
+    machine.tried("x");
+    let disk = machine.started_by_grub("masthead.entry=2");
+    disk.take_count().unwrap();
+    assert!(disk.is_on_trial().unwrap());
+    assert!(!disk.count().unwrap(), "it is counted");
+    assert_eq!(
+        machine.names(),
+        ["masthead-000001.conf", "masthead-000002+1-1.conf"]
+    );
+
+    let machine = Machine::new(&[(1, None), (2, Some((2, 0)))]);
+    machine.tried("");
+    let disk = machine.started_by_grub("masthead.entry=1");
+    disk.take_count().unwrap();
+    assert_eq!(disk.settle().unwrap(), None, "it is still to come");
+    let disk = machine.started_by_grub("masthead.entry=1 masthead.passed-over=2");
+    let failed = disk.settle().unwrap().expect("one that was not tried");
+    assert_eq!(failed.generation, 2);
+    assert!(failed.why.contains("could not count"), "{}", failed.why);
+    assert_eq!(machine.names(), ["masthead-000001.conf"]);
 }
 
 #[test]

@@ -56,6 +56,10 @@ impl TrialTask {
         if disk.is_fresh {
             return self.tell(None, None);
         }
+        if let Err(error) = on(&disk, OwnDisk::take_count).await {
+            let error = with_sources(&error);
+            tracing::error!(error, "what GRUB has counted cannot be kept");
+        }
         match on(&disk, OwnDisk::is_on_trial).await {
             Ok(true) => {
                 let reason = Reason::new(ReasonCode::ImageOnTrial, Timestamp::now());
