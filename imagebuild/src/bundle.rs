@@ -64,25 +64,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use masthead_bundle::Reader;
-    use masthead_uki::example::program;
-    use masthead_uki::pe::{NewSection, with_sections};
-    use masthead_uki::{Release, seal};
+    use masthead_uki::example::image;
 
     use super::*;
-
-    fn image() -> Vec<u8> {
-        let release = Release {
-            version: "0.2.0".to_owned(),
-            image: "0d7b1c2e-0000-4000-8000-000000000001".to_owned(),
-            kubernetes: "v1.36.3".to_owned(),
-            etcd: "3.6.16".to_owned(),
-        };
-        let text = release.text();
-        let section = NewSection::new(".osrel", text.as_bytes());
-        let mut image = with_sections(&program(), &[section]).expect("room");
-        seal(&mut image).expect("a line for the digest");
-        image
-    }
 
     #[test]
     fn a_bundle_says_what_its_image_is_and_holds_it() {
@@ -92,7 +76,7 @@ mod tests {
         let mode = fs::metadata(path("key")).expect("there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
         generate_key(&path("key")).expect_err("it is there");
-        fs::write(path("image"), image()).expect("written");
+        fs::write(path("image"), image("0.2.0")).expect("written");
         let (header, by) = make(&path("image"), &path("key"), &path("bundle")).expect("made");
         assert_eq!(
             (&*header.version, &*header.kubernetes),
@@ -103,7 +87,7 @@ mod tests {
         let mut reader = Reader::open(bundle, &[public.0]).expect("signed");
         let mut held = Vec::new();
         io::Read::read_to_end(&mut reader, &mut held).expect("whole");
-        assert!(held == image());
+        assert!(held == image("0.2.0"));
     }
 
     #[test]
@@ -111,7 +95,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         generate_key(&path("key")).expect("made");
-        let mut damaged = image();
+        let mut damaged = image("0.2.0");
         let last = damaged.len() - 1;
         damaged[last] ^= 1;
         fs::write(path("image"), damaged).expect("written");

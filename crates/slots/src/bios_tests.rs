@@ -5,11 +5,12 @@ use std::io::{self, Cursor, Read, Seek, Write};
 use std::rc::Rc;
 
 use masthead_disk_layout::boot_sector::{BYTES, CODE};
+use masthead_uki::example::{image, release};
 
 use super::*;
 use crate::grub_model::grub;
 use crate::memory::{Image, Recorder};
-use crate::replay_tests::{boot_loader, image, release};
+use crate::replay_tests::boot_loader;
 use crate::upgrade::{arm, bless, stage, withdraw};
 use crate::{Format, Source, install};
 

@@ -2,9 +2,8 @@
 
 use std::io::Cursor;
 
-use masthead_uki::example::program;
-use masthead_uki::pe::{NewSection, with_sections};
-use masthead_uki::{Release, check, seal};
+use masthead_uki::check;
+use masthead_uki::example::{image, release};
 
 use crate::bios;
 use crate::grub_model::grub;
@@ -14,30 +13,6 @@ use crate::upgrade::{UpgradeError, arm, bless, previous, stage, withdraw};
 use crate::{Entry, Format, Partition, Slot, Source, Tries, install, installed, upgrade};
 
 const GIB: u64 = 1 << 30;
-
-pub(crate) fn release(version: &str) -> Release {
-    Release {
-        version: version.to_owned(),
-        image: "0d7b1c2e-0000-4000-8000-000000000001".to_owned(),
-        kubernetes: "v1.36.3".to_owned(),
-        etcd: "3.6.16".to_owned(),
-    }
-}
-
-/// A small one.
-pub(crate) fn image(version: &str) -> Vec<u8> {
-    let text = release(version).text();
-    let content: Vec<u8> = (0..90_000_u32).map(|number| (number % 251) as u8).collect();
-    let added = [
-        NewSection::new(".osrel", text.as_bytes()),
-        NewSection::new(".cmdline", b"console=tty0"),
-        NewSection::new(".initrd", &content),
-        NewSection::new(".linux", b"a kernel"),
-    ];
-    let mut image = with_sections(&program(), &added).expect("room for both");
-    seal(&mut image).expect("a line for the digest");
-    image
-}
 
 pub(crate) fn boot_loader() -> Vec<u8> {
     (0..20_000_u32).map(|number| (number % 241) as u8).collect()

@@ -1,8 +1,11 @@
-//! An EFI program for tests, which does nothing.
+//! An EFI program for tests, which does nothing, and an image of it.
 
 use object::LittleEndian as LE;
 use object::pe::{self, ImageSectionHeader};
 use object::{U16Bytes, U32Bytes};
+
+use crate::pe::{NewSection, with_sections};
+use crate::{Release, seal};
 
 const HEADERS: u32 = 0x400;
 
@@ -52,4 +55,29 @@ pub fn program() -> Vec<u8> {
     bytes.extend_from_slice(b"12345");
     bytes.resize(HEADERS as usize + 0x200, 0);
     bytes
+}
+
+/// What [`image`] says of itself.
+pub fn release(version: &str) -> Release {
+    Release {
+        version: version.to_owned(),
+        image: "0d7b1c2e-0000-4000-8000-000000000001".to_owned(),
+        kubernetes: "v1.36.3".to_owned(),
+        etcd: "3.6.16".to_owned(),
+    }
+}
+
+/// A small image that is whole, with all that a boot loader looks for in it.
+pub fn image(version: &str) -> Vec<u8> {
+    let text = release(version).text();
+    let content: Vec<u8> = (0..90_000_u32).map(|number| (number % 251) as u8).collect();
+    let added = [
+        NewSection::new(".osrel", text.as_bytes()),
+        NewSection::new(".cmdline", b"console=tty0"),
+        NewSection::new(".initrd", &content),
+        NewSection::new(".linux", b"a kernel"),
+    ];
+    let mut image = with_sections(&program(), &added).expect("room for all");
+    seal(&mut image).expect("a line for the digest");
+    image
 }

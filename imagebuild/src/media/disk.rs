@@ -57,35 +57,15 @@ mod tests {
 
     use masthead_disk_layout::{Contents, inspect};
     use masthead_slots::installed;
-    use masthead_uki::example::program;
-    use masthead_uki::pe::{NewSection, with_sections};
-    use masthead_uki::{Release, seal};
+    use masthead_uki::example::image;
 
     use super::*;
-
-    fn image() -> Vec<u8> {
-        let release = Release {
-            version: "0.2.0".to_owned(),
-            image: "0d7b1c2e-0000-4000-8000-000000000001".to_owned(),
-            kubernetes: "v1.36.3".to_owned(),
-            etcd: "3.6.16".to_owned(),
-        };
-        let text = release.text();
-        let section = NewSection {
-            name: ".osrel",
-            content: text.as_bytes(),
-            memory: 0,
-        };
-        let mut image = with_sections(&program(), &[section]).expect("room");
-        seal(&mut image).expect("a line for the digest");
-        image
-    }
 
     #[test]
     fn it_starts_the_image_and_is_mostly_a_hole() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("masthead.img");
-        make(&image(), b"a boot loader", &path).expect("made");
+        make(&image("0.2.0"), b"a boot loader", &path).expect("made");
         let mut file = File::options().read(true).write(true).open(&path);
         let file = file.as_mut().expect("there");
         let metadata = file.metadata().expect("there");
@@ -101,14 +81,14 @@ mod tests {
         let entry = installed(&mut system).expect("read").expect("installed");
         assert_eq!((entry.generation, entry.tries), (1, None), "it is good");
         let there = system.read(entry.slot.path()).expect("read");
-        assert!(there == Some(image()));
+        assert!(there == Some(image("0.2.0")));
     }
 
     #[test]
     fn others_find_no_fault_in_its_table() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("masthead.img");
-        make(&image(), b"a boot loader", &path).expect("made");
+        make(&image("0.2.0"), b"a boot loader", &path).expect("made");
         let mut file = File::open(&path).expect("there");
         let table = gptman::GPT::find_from(&mut file).expect("a table");
         assert_eq!(table.header.backup_lba, (1028 << 20) / 512 - 1);
@@ -127,7 +107,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         for name in ["one.img", "other.img"] {
-            make(&image(), b"a boot loader", &path(name)).expect("made");
+            make(&image("0.2.0"), b"a boot loader", &path(name)).expect("made");
         }
         let compared = Command::new("cmp")
             .args([path("one.img"), path("other.img")])
@@ -139,7 +119,7 @@ mod tests {
     fn of_a_damaged_image_no_disk_is_made() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("masthead.img");
-        let mut damaged = image();
+        let mut damaged = image("0.2.0");
         let last = damaged.len() - 1;
         damaged[last] ^= 1;
         make(&damaged, b"a boot loader", &path).expect_err("damaged");
